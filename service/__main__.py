@@ -1,0 +1,406 @@
+"""The command line of the online half: `python -m service`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from service.errors import BadSetting, CallerError, DependencyError, FraudError
+from service.exit_codes import EPILOG, ExitCode
+from service.settings import Settings, load
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="Score checkouts: serve, ask, record, and look at what was decided.",
+    epilog=f"{EPILOG}\n\nExample: python -m service serve --config deploy/service.toml",
+)
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="TOML file of settings; FRAUD_… in the environment wins.", show_default=False),
+]
+Target = Annotated[str, typer.Option("--target", "-t", help="host:port of the service.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+_TARGET = "127.0.0.1:50051"
+_OUT = Console()
+_ERR = Console(stderr=True)
+
+
+@app.command(
+    epilog="Examples:\n\n  python -m service serve\n\n"
+    "  FRAUD_SERVER__LISTEN=0.0.0.0:50051 FRAUD_STORE__KIND=aerospike python -m service serve"
+)
+def serve(config: Config = None) -> None:
+    """Serve until SIGTERM or SIGINT, then drain."""
+    from service.app import App  # noqa: PLC0415  other commands start faster without it
+    from service.logs import configure  # noqa: PLC0415
+
+    settings = load(config)
+    configure(settings.log_level)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    worker = App(settings)
+    worker.start()
+    typer.echo(f"listening on port {worker.server.port}")
+    sys.stdout.flush()
+    stop.wait()
+    worker.stop()
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  python -m service score --purchase p-1 --user u-1 --seller s-1 --amount 12999\n\n"
+    "  python -m service score --purchase p-2 --user u-1 --card c7f4 --amount 500 --record --explain --json"
+)
+def score(
+    purchase: Annotated[str, typer.Option(help="Id of the purchase.")],
+    user: Annotated[str, typer.Option(help="Id of the user.")],
+    amount: Annotated[int, typer.Option(help="Amount in minor units.")],
+    seller: Annotated[str, typer.Option(help="Id of the seller.")] = "",
+    item: Annotated[str, typer.Option(help="Id of the item.")] = "",
+    card: Annotated[str, typer.Option(help="Keyed hash of the card.")] = "",
+    quantity: Annotated[int, typer.Option(help="Number of items.", min=0, max=2**32 - 1)] = 1,
+    time_ms: Annotated[int, typer.Option(help="When it happened, ms since the epoch; 0 = now.")] = 0,
+    record: Annotated[bool, typer.Option(help="Also record the purchase.")] = False,
+    explain: Annotated[bool, typer.Option(help="Ask for reasons.")] = False,
+    features: Annotated[bool, typer.Option(help="Ask for the features.")] = False,
+    deadline_ms: Annotated[int, typer.Option(help="Deadline of the call in ms.", min=1)] = 1000,
+    target: Target = _TARGET,
+    as_json: Json = False,
+) -> None:
+    """Ask a running service for the score of one purchase."""
+    from service.client import FraudClient  # noqa: PLC0415
+    from service.pb import fraud_pb2 as pb  # noqa: PLC0415
+
+    message = pb.Purchase(
+        purchase_id=purchase,
+        user_id=user,
+        seller_id=seller,
+        item_id=item,
+        card_hash=card,
+        amount_minor=amount,
+        quantity=quantity,
+        event_time_ms=time_ms,
+    )
+    with FraudClient(target, score_deadline_ms=deadline_ms) as client:
+        answer = _call(lambda: client.score(message, record=record, explain=explain, with_features=features), target)
+    if as_json:
+        _print_message(answer)
+        return
+    _OUT.print(
+        f"[bold]{pb.Decision.Name(answer.decision)}[/bold]  score {answer.score:.4f}  "
+        f"versions {list(answer.model_versions)}  lineup {answer.lineup_revision}"
+        + ("  [yellow]degraded[/yellow]" if answer.degraded else "")
+        + ("  recorded" if answer.recorded else "")
+    )
+    for missing in answer.missing:
+        _OUT.print(f"  {pb.EntityKind.Name(missing.kind).lower()}: {pb.MissingCause.Name(missing.cause).lower()}")
+    for reason in answer.reasons:
+        _OUT.print(f"  {reason.contribution:+.2f}  {reason.text}")
+    for feature in answer.features:
+        _OUT.print(f"  {feature.name} = {feature.value:.6g}")
+
+
+@app.command(
+    epilog="Examples:\n\n  python -m service record events.jsonl\n\n"
+    """  echo '{"userRegistered": {"userId": "u-1"}}' | python -m service record -"""
+)
+def record(
+    file: Annotated[Path, typer.Argument(help="Events as JSON Lines (fraud.v1.Event), or - for standard input.")],
+    target: Target = _TARGET,
+    batch: Annotated[int, typer.Option(help="Events in one call.", min=1, max=10_000)] = 500,
+    as_json: Json = False,
+) -> None:
+    """Record events from a file of JSON Lines; a bad line is named and stops nothing else."""
+    from google.protobuf import json_format  # noqa: PLC0415
+
+    from service.client import FraudClient  # noqa: PLC0415
+    from service.pb import fraud_pb2 as pb  # noqa: PLC0415
+
+    lines = _lines(file)
+    counts: dict[str, int] = {}
+    problems: list[dict[str, Any]] = []
+
+    def note(number: int, status: str, field: str, reason: str) -> None:
+        counts[status] = counts.get(status, 0) + 1
+        if status in {"REJECTED", "RETRY"}:
+            problems.append({"line": number, "status": status, "field": field, "reason": reason})
+
+    with FraudClient(target) as client:
+        numbered = list(enumerate(lines, 1))
+        chunks: Sequence[list[tuple[int, str]]] = [numbered[at : at + batch] for at in range(0, len(numbered), batch)]
+        for chunk in track(chunks, "recording", console=_ERR, disable=as_json or not _ERR.is_terminal):
+            numbers, events = [], []
+            for number, line in chunk:
+                if not line.strip():
+                    continue
+                try:
+                    events.append(json_format.Parse(line, pb.Event()))
+                except json_format.ParseError:
+                    note(number, "REJECTED", "line", "is not a fraud.v1.Event in JSON")
+                    continue
+                numbers.append(number)
+            if events:
+                outcomes = _call(lambda events=events: client.record(events), target)  # type: ignore[misc]
+                for number, outcome in zip(numbers, outcomes, strict=True):
+                    note(number, pb.RecordStatus.Name(outcome.status), outcome.field, outcome.reason)
+    if as_json:
+        typer.echo(json.dumps({"outcomes": counts, "problems": problems}))
+    else:
+        for name, count in sorted(counts.items()):
+            _OUT.print(f"{name:<10} {count:>10,}")
+        for problem in problems[:20]:
+            _ERR.print(f"line {problem['line']}: {problem['status']}: {problem['field']} {problem['reason']}")
+        if len(problems) > 20:  # noqa: PLR2004  a screenful
+            _ERR.print(f"… and {len(problems) - 20:,} more")
+    if problems:
+        raise typer.Exit(ExitCode.BAD_INPUT)
+
+
+@app.command(epilog="Example: python -m service profile user u-000123 --json")
+def profile(
+    kind: Annotated[str, typer.Argument(help="user, seller, item or card.")],
+    entity_id: Annotated[str, typer.Argument(metavar="ID", help="Its id.")],
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show the profile of one entity, as the store holds it."""
+    from service.app import open_store  # noqa: PLC0415
+    from service.core.event import EntityKey, EntityKind  # noqa: PLC0415
+    from service.core.profile import EMPTY, describe  # noqa: PLC0415
+
+    if kind.upper() not in EntityKind.__members__:
+        _fail(f"kind must be one of {', '.join(one.name.lower() for one in EntityKind)}", ExitCode.USAGE)
+    key = EntityKey(EntityKind[kind.upper()], entity_id)
+    store = open_store(load(config))
+    try:
+        image = store.profile(key)
+    finally:
+        store.close()
+    if image is EMPTY[key.kind]:
+        _fail(f"nothing was ever recorded of {kind.lower()} {entity_id}", ExitCode.NOT_FOUND)
+    shown = describe(key.kind, image)
+    if as_json:
+        typer.echo(json.dumps(shown))
+        return
+    _print_profile(kind.lower(), entity_id, shown)
+
+
+@app.command(epilog="Example: python -m service decision p-20260714-000123")
+def decision(
+    purchase_id: Annotated[str, typer.Argument(metavar="PURCHASE_ID", help="Id of the purchase.")],
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show what was decided about a purchase, and why: reasons, row, versions, profiles as they were read."""
+    from service.app import open_store  # noqa: PLC0415
+    from service.explain import decision_document  # noqa: PLC0415
+
+    store = open_store(load(config))
+    try:
+        records = store.decisions(purchase_id)
+        documents = [decision_document(one, store.row_layout(one.row_layout)) for one in records]
+    finally:
+        store.close()
+    if not documents:
+        _fail(f"no decision is kept for purchase {purchase_id}", ExitCode.NOT_FOUND)
+    if as_json:
+        typer.echo(json.dumps(documents))
+        return
+    for document in documents:
+        _print_decision(document)
+
+
+@app.command(epilog="Example: python -m service lineup --target 127.0.0.1:50051")
+def lineup(target: Target = _TARGET, as_json: Json = False) -> None:
+    """Show which model versions a running service has live."""
+    from service.client import FraudClient  # noqa: PLC0415
+    from service.pb import fraud_pb2 as pb  # noqa: PLC0415
+
+    with FraudClient(target) as client:
+        answer = _call(client.lineup, target)
+    if as_json:
+        _print_message(answer)
+        return
+    for worker in answer.workers:
+        _OUT.print(
+            f"worker {worker.worker}: lineup {worker.lineup_revision}, answer {list(worker.answer)}, "
+            f"challengers {list(worker.challengers)}" + (f"  [red]{worker.reason}[/red]" if worker.reason else "")
+        )
+        for version in worker.versions:
+            _OUT.print(f"  version {version.version}: {pb.VersionStatus.Name(version.status)} {version.reason}")
+
+
+@app.command(epilog="Example: python -m service settings --config deploy/service.toml")
+def settings(config: Config = None, as_json: Json = False) -> None:
+    """Print every setting: its value, its default and what it means."""
+    chosen, rows = load(config), list(_settings(Settings.model_construct()))
+    values = {name: value for name, value, _ in _settings(chosen)}
+    if as_json:
+        typer.echo(json.dumps({name: values[name] for name, _, _ in rows}, default=str))
+        return
+    table = Table("setting", "value", "default", "meaning")
+    for name, default, meaning in rows:
+        table.add_row(name, str(values[name]), "" if values[name] == default else str(default), meaning)
+    _OUT.print(table)
+    _OUT.print("environment: FRAUD_ + the name in capitals with __ for the dot, e.g. FRAUD_SERVER__THREADS=8")
+
+
+@app.command(epilog="Example: FRAUD_STORE__KIND=aerospike python -m service check")
+def check(config: Config = None) -> None:
+    """Check settings and store, and say in a sentence what to set when something cannot work."""
+    from service.app import open_store  # noqa: PLC0415
+
+    store = open_store(load(config))
+    try:
+        problem = store.check()
+    finally:
+        store.close()
+    if problem:
+        _fail(problem, ExitCode.UNAVAILABLE)
+    _OUT.print("store usable")
+
+
+# --- what commands share ------------------------------------------------------------------------
+
+
+def _settings(model: Any, prefix: str = "") -> Iterator[tuple[str, Any, str]]:  # noqa: ANN401  any section
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if hasattr(type(value), "model_fields"):
+            yield from _settings(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value, field.description or ""
+
+
+def _lines(file: Path) -> list[str]:
+    if str(file) == "-":
+        return sys.stdin.read().splitlines()
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        _fail(f"cannot read {file}: {error.strerror}", ExitCode.BAD_INPUT)
+    except UnicodeDecodeError:
+        _fail(f"cannot read {file}: it is not UTF-8 text", ExitCode.BAD_INPUT)
+
+
+def _call(ask: Any, target: str) -> Any:  # noqa: ANN401  whatever the call returns
+    import grpc  # noqa: PLC0415
+
+    try:
+        return ask()
+    except grpc.RpcError as error:
+        code = error.code()
+        if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
+            _fail(f"{target}: {error.details()}", ExitCode.UNAVAILABLE)
+        bad = ExitCode.BAD_INPUT if code is grpc.StatusCode.INVALID_ARGUMENT else ExitCode.FAILED
+        _fail(error.details() or code.name, bad)
+
+
+def _print_message(message: Any) -> None:  # noqa: ANN401  any response
+    from google.protobuf import json_format  # noqa: PLC0415
+
+    typer.echo(json_format.MessageToJson(message, always_print_fields_with_no_presence=True, indent=None))
+
+
+def _when(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") + "Z" if time_ms else "never"
+
+
+def _print_profile(kind: str, entity_id: str, shown: dict[str, Any]) -> None:
+    _OUT.print(f"[bold]{kind} {entity_id}[/bold]  revision {shown['revision']}")
+    table = Table("total", "value")
+    for name, value in shown["totals"].items():
+        table.add_row(name, _when(value) if name.endswith("_ms") else f"{value:,}")
+    _OUT.print(table)
+    for name, series in shown["series"].items():
+        if not series["buckets"]:
+            continue
+        first = next(iter(series["buckets"].values()))
+        table = Table("bucket", *first, title=f"series {name}")
+        for bucket, sums in series["buckets"].items():
+            table.add_row(_when(int(bucket) * series["bucket_ms"]), *(f"{value:,}" for value in sums.values()))
+        _OUT.print(table)
+    for name, entries in shown["recent"].items():
+        if entries:
+            table = Table("id (hashed)", "last met", title=f"recent {name}")
+            for entry, time_ms in entries.items():
+                table.add_row(entry, _when(time_ms))
+            _OUT.print(table)
+
+
+def _print_decision(document: dict[str, Any]) -> None:
+    purchase = document["purchase"]
+    _OUT.print(
+        f"[bold]{document['decision']}[/bold]  purchase {purchase['purchase_id']}  score {document['score']:.4f}  "
+        f"(review from {document['thresholds']['review']:.4f}, decline from {document['thresholds']['decline']:.4f})"
+    )
+    _OUT.print(
+        f"decided {_when(document['decided_at_ms'])}  lineup {document['lineup_revision']}  "
+        f"versions {document['model_versions']}"
+        + ("  [yellow]degraded[/yellow]" if document["degraded"] else "")
+        + ("  recorded" if document["recorded"] else "")
+    )
+    _OUT.print(
+        f"user {purchase['user_id']}  seller {purchase['seller_id'] or '-'}  item {purchase['item_id'] or '-'}  "
+        f"amount {purchase['amount_minor']:,} {purchase['currency']} minor units  quantity {purchase['quantity']}  "
+        f"at {_when(purchase['event_time_ms'])}"
+    )
+    if document["reasons"]:
+        table = Table("log-odds", "reason", "feature", title="reasons")
+        for reason in document["reasons"]:
+            table.add_row(f"{reason['contribution']:+.2f}", reason["text"], reason["code"])
+        _OUT.print(table)
+    table = Table("profile", "revision read", title="profiles as they were read")
+    for kind, seen in document["profiles"].items():
+        table.add_row(kind, seen)
+    _OUT.print(table)
+    table = Table("version", "score", "raw score", "role", title="scores")
+    for one in document["scores"]:
+        role = "shadow" if one["shadow"] else "answer"
+        table.add_row(str(one["version"]), f"{one['score']:.6f}", f"{one['raw_score']:.6f}", role)
+    _OUT.print(table)
+    table = Table("feature", "value", title="row")
+    for name, value in document["row"].items():
+        table.add_row(name, "unknown" if value is None else f"{value:.6g}")
+    _OUT.print(table)
+
+
+def _fail(sentence: str, code: ExitCode) -> NoReturn:
+    typer.echo(f"error: {sentence}", err=True)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command line; what this project raises on purpose becomes one sentence and an exit code."""
+    try:
+        app()
+    except FraudError as error:
+        typer.echo(f"error: {error}", err=True)
+        match error:
+            case BadSetting():
+                sys.exit(ExitCode.BAD_SETTING)
+            case CallerError():
+                sys.exit(ExitCode.BAD_INPUT)
+            case DependencyError():
+                sys.exit(ExitCode.UNAVAILABLE)
+        sys.exit(ExitCode.FAILED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""The composition root: every object is made here, and started and stopped in order."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from service.clock import Clock, EventClock, WallClock
+from service.decision_log import DecisionLog
+from service.errors import StoreUnavailable
+from service.ingester import Ingester
+from service.metrics import Metrics
+from service.pb import fraud_pb2 as pb
+from service.registry.watcher import Watcher
+from service.scorer import Scorer
+from service.server import Server
+from service.servicer import Servicer
+from service.settings import Settings, StoreSettings
+from service.store.protocol import Store
+from service.wire import Reader
+
+_LOG = structlog.get_logger(__name__)
+_READINESS_S = 0.25
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the store that the settings name, in this process. Raises BadSetting when it cannot be used."""
+    chosen: StoreSettings = settings.store
+    habits = settings.ingest.habits
+    if chosen.kind == "aerospike":
+        from service.store.aerospike import AerospikeStore  # noqa: PLC0415  its client is loaded only where it is used
+
+        return AerospikeStore(chosen.aerospike, habits, chosen.max_parked)
+    from service.store.lmdb import LmdbStore  # noqa: PLC0415
+
+    return LmdbStore(chosen.lmdb, habits, chosen.max_parked)
+
+
+class Lineups:
+    """Tells what this worker has live, in the words of the wire."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        """Get what it needs."""
+        self._watcher = watcher
+
+    def describe(self) -> pb.GetLineupResponse:
+        """Return the lineup and every version's state."""
+        lineup = self._watcher.lineup
+        worker = pb.WorkerLineup(worker=os.getpid(), reason=self._watcher.reason)
+        if lineup is not None:
+            worker.lineup_revision = lineup.revision
+            worker.answer.extend(lineup.versions)
+            worker.champion = lineup.champion
+            worker.challengers.extend(live.version for live in lineup.shadow)
+        for state in self._watcher.states:
+            worker.versions.add(
+                version=state.version,
+                status=pb.VersionStatus.Value(state.status.name),
+                reason=state.reason,
+                since_ms=state.since_ms,
+            )
+        return pb.GetLineupResponse(workers=[worker])
+
+
+class App:
+    """One worker: the store, the lineup, the use cases and the server around them."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Make everything; nothing runs yet. Raises BadSetting."""
+        self.settings = settings
+        self.metrics = Metrics()
+        self.store = open_store(settings)
+        self.watcher = Watcher(settings.registry, settings.ingest.habits, now_ms=WallClock().now_ms)
+        self.decision_log = DecisionLog(self.store, settings.scoring, self.metrics)
+        self._layouts: set[str] = set()
+        clock = self._clock()
+        ingester = Ingester(self.store, clock, self.metrics)
+        scorer = Scorer(self.store, self.watcher, self.decision_log, clock, settings.scoring, self.metrics)
+        servicer = Servicer(
+            scorer, ingester, Lineups(self.watcher), Reader(settings.ingest), clock, settings.server, self.metrics
+        )
+        self.server = Server(servicer, settings.server)
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._every, args=args, name=name, daemon=True)
+            for name, args in {
+                "readiness": (_READINESS_S, self._look),
+                "sweeper": (settings.store.sweep_every_s, self._sweep),
+            }.items()
+        ]
+
+    def start(self) -> None:
+        """Begin to serve."""
+        problem = self.store.check()
+        if problem:
+            _LOG.error("store not usable", reason=problem)
+        self.watcher.refresh()
+        self.watcher.start()
+        self.decision_log.start()
+        if self.settings.metrics_port:
+            self.metrics.serve(self.settings.metrics_port)
+        self.server.start()
+        self._try(self._look)
+        for thread in self._threads:
+            thread.start()
+        _LOG.info("serving", port=self.server.port, store=self.settings.store.kind)
+
+    def stop(self) -> None:
+        """Drain: calls in hand finish, decisions are kept, then the store is let go."""
+        begun_s = time.monotonic()
+        self.server.drain()
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(timeout=self.settings.server.drain_s)
+        self.watcher.stop()
+        self.decision_log.stop(self.settings.server.drain_s)
+        self.store.close()
+        _LOG.info("stopped", seconds=round(time.monotonic() - begun_s, 3))
+
+    def _clock(self) -> Clock:
+        if self.settings.ingest.clock == "wall":
+            return WallClock()
+        try:
+            return EventClock(self.store.newest_event_ms())
+        except StoreUnavailable as error:
+            _LOG.warning("event clock starts at 0", reason=str(error))
+            return EventClock(0)
+
+    def _every(self, period_s: float, task: Callable[[], None]) -> None:
+        while not self._stopping.wait(period_s):
+            self._try(task)
+
+    def _try(self, task: Callable[[], None]) -> None:
+        """Run a task; the store may be down, which heals by itself."""
+        try:
+            task()
+        except StoreUnavailable as error:
+            _LOG.warning("store unavailable", reason=str(error))
+        except Exception:
+            _LOG.exception("background task failed", task=task.__name__)
+
+    def _look(self) -> None:
+        """Tell health whether a model is live, and keep the names of its rows with the decisions."""
+        lineup = self.watcher.lineup
+        self.server.set_scoring(serving=lineup is not None)
+        if lineup is not None and lineup.row_layout not in self._layouts:
+            self.store.put_row_layout(lineup.row_layout, lineup.names)
+            self._layouts.add(lineup.row_layout)
+
+    def _sweep(self) -> None:
+        swept = self.store.sweep(self.settings.store.sweep_older_than_s)
+        self.metrics.sweep_finished.inc(swept.finished)
+        self.metrics.sweep_quarantined.inc(swept.quarantined)

@@ -1,0 +1,286 @@
+"""Scoring: the use case behind `FraudScoring.Score`.
+
+One request: take the lineup once, one read of the store, one row, the scores, the decision, then the
+record. What does not fit the deadline is given up in order: explanations, shadow scores, the read.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Protocol
+
+from service.clock import Clock
+from service.core.decision import Decision, DecisionRecord, MissingCause, ReasonShown, VersionScore, decide
+from service.core.event import KINDS, EntityKey, EntityKind, Event
+from service.core.fixed import id64, log2_fixed
+from service.core.profile import EMPTY, Image, newest_purchase_ms
+from service.errors import BudgetSpent, InvalidInput, NoModel, Violation
+from service.metrics import Metrics
+from service.registry.lineup import Lineup
+from service.settings import ScoringSettings
+from service.store.protocol import LoggedEvent, Status, Store, Submission, View
+
+_CONFLICT: Final = Violation("purchase.purchase_id", "is known with other content")
+_NO_IMAGES: Final[tuple[Image | None, Image | None, Image | None, Image | None]] = (None, None, None, None)
+
+
+class LineupSource(Protocol):
+    """Where the scorer takes the lineup from, once per request."""
+
+    @property
+    def lineup(self) -> Lineup | None:
+        """Return what is live, None before the first version is."""
+
+
+class Decisions(Protocol):
+    """Where the scorer hands over what it served."""
+
+    def put(self, record: DecisionRecord) -> None:
+        """Take a decision; never waits."""
+
+
+class Question(NamedTuple):
+    """What a caller asks about one purchase."""
+
+    purchase: Event
+    record: bool = False
+    explain: bool = False
+    with_features: bool = False
+
+
+class Scored(NamedTuple):
+    """An answer: the record of it, the features when asked for, the age of the newest profile in ms (-1 = none)."""
+
+    decision: DecisionRecord
+    features: tuple[tuple[str, float], ...]
+    profile_age_ms: int
+
+
+class Scorer:
+    """Answers questions. Thread-safe: it holds nothing that a request changes."""
+
+    def __init__(  # noqa: PLR0913  the use case where everything meets
+        self,
+        store: Store,
+        lineups: LineupSource,
+        decisions: Decisions,
+        clock: Clock,
+        settings: ScoringSettings,
+        metrics: Metrics,
+    ) -> None:
+        """Get what it needs."""
+        self._store = store
+        self._lineups = lineups
+        self._decisions = decisions
+        self._clock = clock
+        self._settings = settings
+        self._metrics = metrics
+
+    def score(self, question: Question, deadline_s: float) -> Scored:
+        """Answer one question before `deadline_s` on the monotonic clock.
+
+        Raises NoModel, BudgetSpent, and InvalidInput when the purchase's id is known with other content.
+        Cost: one store read of five records, one row, one prediction per live version.
+        """
+        lineup = self._lineup()
+        purchase = question.purchase
+        (view,) = self._store.read((purchase,), self._left(deadline_s))
+        known = self._known(view.recorded, purchase)
+        if known is not None:
+            return self._repeat(known, question)
+        images = _NO_IMAGES if view.recorded is not None else view.images
+        row = _row(lineup, purchase, images)
+        scores = [live.raw_score(row) for live in lineup.answer]
+        shadows: list[float] = []
+        given_up: list[str] = []
+        if lineup.shadow:
+            if time.monotonic() < deadline_s:
+                shadows = [live.raw_score(row) for live in lineup.shadow]
+            else:
+                given_up.append("shadow")
+        record = self._decide(lineup, purchase, view, row, scores, shadows)
+        self._explain(record, lineup, row, question, deadline_s, given_up)
+        return self._finish(record, row, lineup, question, given_up)
+
+    def score_many(self, questions: Sequence[Question], deadline_s: float) -> list[Scored]:
+        """Answer a list with one store read and one model call per live version; scores equal `score`'s."""
+        lineup = self._lineup()
+        purchases = [question.purchase for question in questions]
+        views = self._store.read(purchases, self._left(deadline_s))
+        images = [_NO_IMAGES if view.recorded is not None else view.images for view in views]
+        rows = [_row(lineup, purchase, seen) for purchase, seen in zip(purchases, images, strict=True)]
+        answers = [live.raw_scores(rows) for live in lineup.answer]
+        shadows = [live.raw_scores(rows) for live in lineup.shadow] if time.monotonic() < deadline_s else []
+        results = []
+        for at, (question, view, row) in enumerate(zip(questions, views, rows, strict=True)):
+            known = self._known(view.recorded, question.purchase)
+            if known is not None:
+                results.append(self._repeat(known, question))
+                continue
+            given_up = ["shadow"] if lineup.shadow and not shadows else []
+            record = self._decide(
+                lineup, question.purchase, view, row, [raw[at] for raw in answers], [raw[at] for raw in shadows]
+            )
+            self._explain(record, lineup, row, question, deadline_s, given_up)
+            results.append(self._finish(record, row, lineup, question, given_up))
+        return results
+
+    # --- steps ----------------------------------------------------------------------------------
+
+    def _lineup(self) -> Lineup:
+        lineup = self._lineups.lineup
+        if lineup is None:
+            raise NoModel("no model version is live: publish and promote one")
+        return lineup
+
+    def _left(self, deadline_s: float) -> float:
+        left_s = deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise BudgetSpent("the deadline passed before the store was read")
+        return left_s
+
+    def _known(self, recorded: LoggedEvent | None, purchase: Event) -> DecisionRecord | None:
+        """Return the decision of an earlier call for this purchase; raises InvalidInput when it was another."""
+        if recorded is None:
+            return None
+        if not recorded.event.same_content(purchase):
+            raise InvalidInput([_CONFLICT])
+        return recorded.decision
+
+    def _repeat(self, decision: DecisionRecord, question: Question) -> Scored:
+        names = self._store.row_layout(decision.row_layout) if question.with_features else ()
+        features = tuple(zip(names, struct.unpack(f"<{len(names)}d", decision.row), strict=True)) if names else ()
+        return Scored(decision, features, decision.profile_age_ms)
+
+    def _decide(  # noqa: PLR0913, PLR0917  a record has as many parts as it has
+        self,
+        lineup: Lineup,
+        purchase: Event,
+        view: View,
+        row: list[float],
+        raw_scores: Sequence[float],
+        raw_shadows: Sequence[float],
+    ) -> DecisionRecord:
+        scores = [
+            VersionScore(live.version, raw, live.probability(raw), shadow=False)
+            for live, raw in zip(lineup.answer, raw_scores, strict=True)
+        ]
+        score = scores[0].score if len(scores) == 1 else sum(one.score for one in scores) / len(scores)
+        scores += [
+            VersionScore(live.version, raw, live.probability(raw), shadow=True)
+            for live, raw in zip(lineup.shadow, raw_shadows, strict=False)
+        ]
+        missing, revisions, degraded = _missing(purchase, view)
+        decision = decide(score, lineup.thresholds, degraded=degraded, rule=self._settings.degraded_rule)
+        newest_ms = newest_purchase_ms(view.images) if view.recorded is None else 0
+        return DecisionRecord(
+            purchase,
+            self._clock.now_ms(),
+            score,
+            decision,
+            lineup.thresholds,
+            tuple(scores),
+            lineup.versions,
+            lineup.revision,
+            lineup.row_layout,
+            lineup.pack(*row),
+            revisions,
+            missing,
+            degraded,
+            profile_age_ms=max(purchase.event_time_ms - newest_ms, 0) if newest_ms else -1,
+        )
+
+    def _explain(  # noqa: PLR0913, PLR0917
+        self,
+        record: DecisionRecord,
+        lineup: Lineup,
+        row: list[float],
+        question: Question,
+        deadline_s: float,
+        given_up: list[str],
+    ) -> None:
+        if not question.explain and (record.decision is Decision.APPROVE or not self._settings.explain_decisions):
+            return
+        if time.monotonic() + lineup.explain_s > deadline_s:
+            given_up.append("explanations")
+            return
+        reasons = lineup.reasons(row, self._settings.max_reasons)
+        record.reasons = tuple(ReasonShown(*reason) for reason in reasons)
+
+    def _finish(  # noqa: PLR0913
+        self,
+        record: DecisionRecord,
+        row: list[float],
+        lineup: Lineup,
+        question: Question,
+        given_up: list[str],
+    ) -> Scored:
+        record.given_up = tuple(given_up)
+        if question.record:
+            known = self._record(record)
+            if known is not None:
+                return self._repeat(known, question)
+        self._decisions.put(record)
+        self._metrics.decisions[record.decision].inc()
+        if record.degraded:
+            self._metrics.degraded.inc()
+        for stage in given_up:
+            self._metrics.given_up[stage].inc()
+        features = tuple(zip(lineup.names, row, strict=True)) if question.with_features else ()
+        return Scored(record, features, record.profile_age_ms)
+
+    def _record(self, record: DecisionRecord) -> DecisionRecord | None:
+        """Record the purchase with its decision; returns the decision of a call that was faster."""
+        purchase = record.purchase
+        self._clock.observe(purchase.event_time_ms)
+        (outcome,) = self._store.apply((Submission(purchase, record),))
+        self._metrics.outcomes[outcome.status].inc()
+        if outcome.status is Status.REJECTED:
+            raise InvalidInput([Violation(outcome.field, outcome.reason)])
+        if outcome.status is Status.DUPLICATE and outcome.decision is not None:
+            return outcome.decision
+        record.recorded = outcome.status in {Status.APPLIED, Status.LATE, Status.DUPLICATE}
+        return None
+
+
+def _row(lineup: Lineup, purchase: Event, images: Sequence[Image | None]) -> list[float]:
+    user, seller, item, card = images
+    return lineup.row(
+        purchase.event_time_ms,
+        purchase.amount_minor,
+        log2_fixed(purchase.amount_minor),
+        log2_fixed(purchase.quantity),
+        id64(purchase.user_id),
+        id64(purchase.seller_id) if purchase.seller_id else 0,
+        id64(purchase.card_hash) if purchase.card_hash else 0,
+        user,
+        seller,
+        item,
+        card,
+    )
+
+
+def _missing(
+    purchase: Event, view: View
+) -> tuple[dict[EntityKind, MissingCause], tuple[tuple[EntityKey, int], ...], bool]:
+    """Return which profiles did not inform the score and why, the revisions read, and whether that degrades it."""
+    missing: dict[EntityKind, MissingCause] = {}
+    revisions = []
+    ids = (purchase.user_id, purchase.seller_id, purchase.item_id, purchase.card_hash)
+    degraded = False
+    for kind, entity_id, image in zip(KINDS, ids, view.images, strict=True):
+        if not entity_id:
+            missing[kind] = MissingCause.ABSENT
+        elif view.recorded is not None:
+            missing[kind] = MissingCause.HOLDS_PURCHASE
+            degraded = True
+        elif image is None:
+            missing[kind] = MissingCause.UNREADABLE
+            degraded = True
+        else:
+            if image is EMPTY[kind]:
+                missing[kind] = MissingCause.UNKNOWN
+            revisions.append((EntityKey(kind, entity_id), image[1]))
+    return missing, tuple(revisions), degraded

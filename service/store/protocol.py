@@ -1,0 +1,155 @@
+"""What a store does, and the values that go in and out.
+
+Promises that every store keeps, and that one contract suite checks on all of them:
+
+* `apply` is exactly-once: an event id changes each profile at most once, under retries, races and
+  crashes; when `apply` has returned APPLIED, LATE or DUPLICATE the event is durable and wholly applied.
+* An event that a crash left half-applied is finished by `sweep` (or by whoever meets it first).
+* Every applied update raises its profile's revision by one; the event log keeps what each event got.
+* `events` and `decision_log` return everything that was acknowledged, each entry exactly once, in an
+  order that can be resumed from a cursor and that later commits never change behind the cursor.
+* A profile that does not exist reads as `EMPTY[kind]`; one that could not be read, as None and flagged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+
+from service.core.decision import DecisionRecord
+from service.core.event import EntityKey, EntityKind, Event
+from service.core.profile import Image
+
+Revisions = tuple[tuple[EntityKey, int], ...]
+
+
+class Status(IntEnum):
+    """What became of an event; the numbers are those of the proto."""
+
+    APPLIED = 1
+    DUPLICATE = 2
+    LATE = 3
+    PARKED = 4
+    REJECTED = 5
+    RETRY = 6
+
+
+class Outcome(NamedTuple):
+    """What became of one event.
+
+    `revisions` are those that it got (also of a DUPLICATE, from the record of the first time; empty
+    for PARKED, REJECTED and RETRY). `decision` is the one that the event's record carries.
+    `field` and `reason` explain REJECTED and RETRY.
+    """
+
+    status: Status
+    revisions: Revisions = ()
+    decision: DecisionRecord | None = None
+    field: str = ""
+    reason: str = ""
+
+
+class Submission(NamedTuple):
+    """An event to apply, with the decision to keep in its record when Score recorded it."""
+
+    event: Event
+    decision: DecisionRecord | None = None
+
+
+class LoggedEvent(NamedTuple):
+    """An applied event as the log keeps it."""
+
+    event: Event
+    revisions: Revisions
+    decision: DecisionRecord | None
+
+
+class View(NamedTuple):
+    """What one score reads.
+
+    `images` in the order of `KINDS`: EMPTY for unknown, None for absent or unreadable.
+    `unreadable` names the kinds that were asked for and not got. `recorded` is the purchase's own
+    event, when it had been recorded before this read (None also when that could not be read).
+    """
+
+    images: tuple[Image | None, Image | None, Image | None, Image | None]
+    unreadable: tuple[EntityKind, ...]
+    recorded: LoggedEvent | None
+
+
+class EventPage(NamedTuple):
+    """A piece of the event log, in order, and the cursor to go on from (the same one at the end)."""
+
+    events: list[LoggedEvent]
+    cursor: str
+
+
+class DecisionPage(NamedTuple):
+    """A piece of the decision log, in order, and the cursor to go on from (the same one at the end)."""
+
+    decisions: list[DecisionRecord]
+    cursor: str
+
+
+class Swept(NamedTuple):
+    """What a sweep did: events finished, events given up into quarantine, events still young."""
+
+    finished: int
+    quarantined: int
+    waiting: int
+
+
+class Store(Protocol):
+    """Keeps profiles, events and decisions. Thread-safe; made after fork or spawn, in the worker."""
+
+    def read(self, purchases: Sequence[Event], timeout_s: float) -> list[View]:
+        """Return what the scores of these purchases need, with one read of the store for all of them.
+
+        Never raises for a store that is slow or down: what could not be read in `timeout_s` is
+        flagged in the view. Cost: one read transaction (LMDB) or one `batch_read` (Aerospike) of five
+        records for each purchase.
+        """
+
+    def profile(self, key: EntityKey) -> Image:
+        """Return one profile, EMPTY when nothing is known. Raises StoreUnavailable."""
+
+    def apply(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        """Apply events in their order and return one outcome for each; one bad event stops no other.
+
+        Returns when they are durable. An event whose fate is open is RETRY: repeating it is harmless.
+        Follow-ups of a purchase that is not known are PARKED and applied when it comes.
+        """
+
+    def events(self, cursor: str, limit: int) -> EventPage:
+        """Return up to `limit` events of the log after `cursor` ("" = from the beginning)."""
+
+    def put_decisions(self, decisions: Sequence[DecisionRecord]) -> None:
+        """Keep decisions; durable when it returns. Raises StoreUnavailable."""
+
+    def decisions(self, purchase_id: str) -> list[DecisionRecord]:
+        """Return the decisions kept for a purchase, newest first (at most 8)."""
+
+    def decision_log(self, cursor: str, limit: int) -> DecisionPage:
+        """Return up to `limit` decisions after `cursor` ("" = from the beginning)."""
+
+    def put_row_layout(self, row_layout: str, features: Sequence[str]) -> None:
+        """Keep the names, in order, of the rows that carry this layout id."""
+
+    def row_layout(self, row_layout: str) -> tuple[str, ...]:
+        """Return the names of a layout, () when it is not known."""
+
+    def newest_event_ms(self) -> int:
+        """Return the newest event time that was applied, 0 for none: where the event clock goes on."""
+
+    def parked(self) -> int:
+        """Return how many events are parked."""
+
+    def sweep(self, older_than_s: float) -> Swept:
+        """Finish what writers that died left pending for longer than `older_than_s`."""
+
+    def check(self) -> str:
+        """Return "" when the store can serve, else one sentence that says what to do."""
+
+    def close(self) -> None:
+        """Let go of it; calls after that raise StoreUnavailable."""
