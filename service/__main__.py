@@ -6,8 +6,10 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -36,6 +38,7 @@ Target = Annotated[str, typer.Option("--target", "-t", help="host:port of the se
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 _TARGET = "127.0.0.1:50051"
+_SCREENFUL = 20
 _OUT = Console()
 _ERR = Console(stderr=True)
 
@@ -67,7 +70,7 @@ def serve(config: Config = None) -> None:
     "  python -m service score --purchase p-1 --user u-1 --seller s-1 --amount 12999\n\n"
     "  python -m service score --purchase p-2 --user u-1 --card c7f4 --amount 500 --record --explain --json"
 )
-def score(
+def score(  # noqa: PLR0917  one option for each field of a purchase
     purchase: Annotated[str, typer.Option(help="Id of the purchase.")],
     user: Annotated[str, typer.Option(help="Id of the user.")],
     amount: Annotated[int, typer.Option(help="Amount in minor units.")],
@@ -132,42 +135,32 @@ def record(
     from service.client import FraudClient  # noqa: PLC0415
     from service.pb import fraud_pb2 as pb  # noqa: PLC0415
 
-    lines = _lines(file)
-    counts: dict[str, int] = {}
+    numbered = [(number, line) for number, line in enumerate(_lines(file), 1) if line.strip()]
+    counts: Counter[str] = Counter()
     problems: list[dict[str, Any]] = []
 
     def note(number: int, status: str, field: str, reason: str) -> None:
-        counts[status] = counts.get(status, 0) + 1
+        counts[status] += 1
         if status in {"REJECTED", "RETRY"}:
             problems.append({"line": number, "status": status, "field": field, "reason": reason})
 
+    def parsed(number: int, line: str) -> pb.Event | None:
+        try:
+            return json_format.Parse(line, pb.Event())
+        except json_format.ParseError:
+            note(number, "REJECTED", "line", "is not a fraud.v1.Event in JSON")
+            return None
+
     with FraudClient(target) as client:
-        numbered = list(enumerate(lines, 1))
-        chunks: Sequence[list[tuple[int, str]]] = [numbered[at : at + batch] for at in range(0, len(numbered), batch)]
-        for chunk in track(chunks, "recording", console=_ERR, disable=as_json or not _ERR.is_terminal):
-            numbers, events = [], []
-            for number, line in chunk:
-                if not line.strip():
-                    continue
-                try:
-                    events.append(json_format.Parse(line, pb.Event()))
-                except json_format.ParseError:
-                    note(number, "REJECTED", "line", "is not a fraud.v1.Event in JSON")
-                    continue
-                numbers.append(number)
-            if events:
-                outcomes = _call(lambda events=events: client.record(events), target)  # type: ignore[misc]
-                for number, outcome in zip(numbers, outcomes, strict=True):
+        starts = range(0, len(numbered), batch)
+        for start in track(starts, "recording", console=_ERR, disable=as_json or not _ERR.is_terminal):
+            events = {number: parsed(number, line) for number, line in numbered[start : start + batch]}
+            good = {number: event for number, event in events.items() if event is not None}
+            if good:
+                outcomes = _call(partial(client.record, good.values()), target)
+                for number, outcome in zip(good, outcomes, strict=True):
                     note(number, pb.RecordStatus.Name(outcome.status), outcome.field, outcome.reason)
-    if as_json:
-        typer.echo(json.dumps({"outcomes": counts, "problems": problems}))
-    else:
-        for name, count in sorted(counts.items()):
-            _OUT.print(f"{name:<10} {count:>10,}")
-        for problem in problems[:20]:
-            _ERR.print(f"line {problem['line']}: {problem['status']}: {problem['field']} {problem['reason']}")
-        if len(problems) > 20:  # noqa: PLR2004  a screenful
-            _ERR.print(f"… and {len(problems) - 20:,} more")
+    _print_outcomes(counts, problems, as_json=as_json)
     if problems:
         raise typer.Exit(ExitCode.BAD_INPUT)
 
@@ -310,6 +303,18 @@ def _call(ask: Any, target: str) -> Any:  # noqa: ANN401  whatever the call retu
             _fail(f"{target}: {error.details()}", ExitCode.UNAVAILABLE)
         bad = ExitCode.BAD_INPUT if code is grpc.StatusCode.INVALID_ARGUMENT else ExitCode.FAILED
         _fail(error.details() or code.name, bad)
+
+
+def _print_outcomes(counts: Counter[str], problems: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"outcomes": counts, "problems": problems}))
+        return
+    for name, count in sorted(counts.items()):
+        _OUT.print(f"{name:<10} {count:>10,}")
+    for problem in problems[:_SCREENFUL]:
+        _ERR.print(f"line {problem['line']}: {problem['status']}: {problem['field']} {problem['reason']}")
+    if len(problems) > _SCREENFUL:
+        _ERR.print(f"… and {len(problems) - _SCREENFUL:,} more")
 
 
 def _print_message(message: Any) -> None:  # noqa: ANN401  any response

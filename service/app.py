@@ -55,7 +55,7 @@ class Lineups:
             worker.lineup_revision = lineup.revision
             worker.answer.extend(lineup.versions)
             worker.champion = lineup.champion
-            worker.challengers.extend(live.version for live in lineup.shadow)
+            worker.challengers.extend(lineup.challengers)
         for state in self._watcher.states:
             worker.versions.add(
                 version=state.version,
@@ -140,7 +140,7 @@ class App:
             task()
         except StoreUnavailable as error:
             _LOG.warning("store unavailable", reason=str(error))
-        except Exception:
+        except Exception:  # noqa: BLE001  a task that fails once must run again
             _LOG.exception("background task failed", task=task.__name__)
 
     def _look(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 
 from service.core.decision import Decision
 from service.store.protocol import Status
@@ -17,11 +17,12 @@ _LATENCY_S: Final = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.
 
 
 class Metrics:
-    """The metrics of one process; make one per registry."""
+    """The metrics of one service; several may live in one process, each with a registry of its own."""
 
-    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+    def __init__(self) -> None:
         """Register every metric."""
-        self.registry = registry
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         self.score_seconds = Histogram(
             "fraud_score_seconds", "Time in a Score handler.", buckets=_LATENCY_S, registry=registry
         )

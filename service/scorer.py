@@ -61,7 +61,7 @@ class Scored(NamedTuple):
 class Scorer:
     """Answers questions. Thread-safe: it holds nothing that a request changes."""
 
-    def __init__(  # noqa: PLR0913  the use case where everything meets
+    def __init__(
         self,
         store: Store,
         lineups: LineupSource,
@@ -154,7 +154,7 @@ class Scorer:
         features = tuple(zip(names, struct.unpack(f"<{len(names)}d", decision.row), strict=True)) if names else ()
         return Scored(decision, features, decision.profile_age_ms)
 
-    def _decide(  # noqa: PLR0913, PLR0917  a record has as many parts as it has
+    def _decide(
         self,
         lineup: Lineup,
         purchase: Event,
@@ -192,7 +192,7 @@ class Scorer:
             profile_age_ms=max(purchase.event_time_ms - newest_ms, 0) if newest_ms else -1,
         )
 
-    def _explain(  # noqa: PLR0913, PLR0917
+    def _explain(
         self,
         record: DecisionRecord,
         lineup: Lineup,
@@ -209,7 +209,7 @@ class Scorer:
         reasons = lineup.reasons(row, self._settings.max_reasons)
         record.reasons = tuple(ReasonShown(*reason) for reason in reasons)
 
-    def _finish(  # noqa: PLR0913
+    def _finish(
         self,
         record: DecisionRecord,
         row: list[float],

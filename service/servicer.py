@@ -49,7 +49,7 @@ class LineupDescriber(Protocol):
 class Servicer:
     """The handlers of all three services."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  the edge where everything is joined
+    def __init__(
         self,
         scorer: Scorer,
         ingester: Ingester,
@@ -153,7 +153,7 @@ class Servicer:
 
     def _handler(
         self, method: Callable[[_Request, grpc.ServicerContext], _Response], request_type: type[_Request]
-    ) -> grpc.RpcMethodHandler:
+    ) -> grpc.RpcMethodHandler[Any, Any]:
         def parse(data: bytes) -> _Request | Malformed:
             try:
                 return request_type.FromString(data)
@@ -170,7 +170,7 @@ class Servicer:
                 return method(request, context)
             except FraudError as error:
                 self._abort(error, context)
-            except Exception:
+            except Exception:  # noqa: BLE001  whatever it is, the caller learns nothing of it
                 _LOG.exception("call failed", method=method.__name__)
                 context.abort(grpc.StatusCode.INTERNAL, "internal error")
 
@@ -196,7 +196,7 @@ def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _service(name: str, **methods: grpc.RpcMethodHandler) -> grpc.GenericRpcHandler:
+def _service(name: str, **methods: grpc.RpcMethodHandler[Any, Any]) -> grpc.GenericRpcHandler:
     return grpc.method_handlers_generic_handler(name, methods)
 
 

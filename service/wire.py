@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from service.core.decision import DecisionRecord
 from service.core.event import RESERVED_PREFIXES, Event, EventKind, Settlement, derived_id
@@ -139,9 +139,8 @@ class Reader:
         content = getattr(message, which)
         event = self._purchase_event(message, now_ms, violations) if which == "purchase" else None
         if event is None:
-            fields = dict(self._content(which, content, violations))
-            time_ms = message.event_time_ms or now_ms
-            event = Event("", _KINDS[which], time_ms, now_ms, **fields)
+            event = Event("", _KINDS[which], message.event_time_ms or now_ms, now_ms)
+            violations.extend(self._content(which, content, event))
         if event.kind is EventKind.CARD_REPORTED and not message.event_id and not message.event_time_ms:
             violations.append(
                 Violation("event_id", "a card report needs an event_id, or an event_time_ms to derive one from")
@@ -183,27 +182,26 @@ class Reader:
             event.event_time_ms = message.event_time_ms
         return event
 
-    def _content(
-        self, which: str, content: _Content, violations: list[Violation]
-    ) -> Iterable[tuple[str, str | int | Settlement]]:
+    def _content(self, which: str, content: _Content, event: Event) -> Iterable[Violation]:
+        """Fill the event from the content of its kind, and return what is wrong with that."""
         for field in _FIELDS[which]:
             value = getattr(content, field)
             path = f"{which}.{field}"
             if field == "settlement":
-                if value not in _SETTLEMENTS:
-                    violations.append(Violation(path, f"must be one of {', '.join(_SETTLEMENT_NAMES)}"))
-                    continue
-                yield field, Settlement(value)
+                if value in _SETTLEMENTS:
+                    event.settlement = Settlement(value)
+                else:
+                    yield Violation(path, f"must be one of {', '.join(_SETTLEMENT_NAMES)}")
             elif field == "price_minor":
+                event.amount_minor = value
                 if not 0 <= value <= MAX_AMOUNT_MINOR:
-                    violations.append(Violation(path, _AMOUNT_RULE))
-                yield "amount_minor", value
+                    yield Violation(path, _AMOUNT_RULE)
             else:
+                setattr(event, field, value)
                 check = self._optional_id if (which, field) == ("item_listed", "seller_id") else self._id
-                violations.extend(check(path, value, card=field == "card_hash"))
+                yield from check(path, value, card=field == "card_hash")
                 if field == "purchase_id" and value.startswith(RESERVED_PREFIXES):
-                    violations.append(Violation(path, _PREFIX_RULE))
-                yield field, value
+                    yield Violation(path, _PREFIX_RULE)
 
     # --- single fields --------------------------------------------------------------------------
 
@@ -263,14 +261,9 @@ _SETTLEMENT_NAMES: Final = ("COMPLETED", "DECLINED", "CANCELLED", "REFUNDED")
 _SETTLEMENTS: Final = frozenset({1, 2, 3, 4})
 
 
-class FeatureShown(NamedTuple):
-    """A feature as it was used."""
-
-    name: str
-    value: float
-
-
-def score_response(record: DecisionRecord, features: Sequence[FeatureShown], profile_age_ms: int) -> pb.ScoreResponse:
+def score_response(
+    record: DecisionRecord, features: Sequence[tuple[str, float]], profile_age_ms: int
+) -> pb.ScoreResponse:
     """Return the answer that a decision record stands for."""
     response = pb.ScoreResponse(
         purchase_id=record.purchase.event_id,
@@ -286,6 +279,6 @@ def score_response(record: DecisionRecord, features: Sequence[FeatureShown], pro
         response.missing.add(kind=int(kind), cause=int(cause))  # type: ignore[arg-type]
     for reason in record.reasons:
         response.reasons.add(code=reason.code, text=reason.text, contribution=reason.contribution)
-    for feature in features:
-        response.features.add(name=feature.name, value=feature.value)
+    for name, value in features:
+        response.features.add(name=name, value=value)
     return response

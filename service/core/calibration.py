@@ -57,7 +57,7 @@ class Calibration:
             return first / (1.0 + self.slopes[0] * (raw[0] - raw_score) / first)
         if at == len(raw):
             rest = 1.0 - probability[-1]
-            return 1.0 - rest / (1.0 + self.slopes[-1] * (raw_score - raw[-1]) / rest)
+            return probability[-1] + rest * (1.0 - 1.0 / (1.0 + self.slopes[-1] * (raw_score - raw[-1]) / rest))
         # Rounding may overshoot the next knot by a bit; the cap keeps the map from ever going down.
         value = probability[at - 1] + self.slopes[at - 1] * (raw_score - raw[at - 1])
         cap = probability[at]
@@ -72,6 +72,8 @@ class Calibration:
         first, rest = probability[0], 1.0 - probability[last]
         # Each branch is computed for every element; the maximum keeps those that do not take it defined.
         below = first / (1.0 + slopes[0] * np.maximum(raw[0] - raw_scores, 0.0) / first)
-        above = 1.0 - rest / (1.0 + slopes[-1] * np.maximum(raw_scores - raw[last], 0.0) / rest)
+        above = probability[last] + rest * (
+            1.0 - 1.0 / (1.0 + slopes[-1] * np.maximum(raw_scores - raw[last], 0.0) / rest)
+        )
         scores: Column = np.where(raw_scores < raw[0], below, np.where(raw_scores >= raw[last], above, inside))
         return scores

@@ -16,15 +16,29 @@ from typing import Final
 
 from service.core.event import EntityKind
 from service.core.fixed import LOG_SCALE
-from service.core.formula import Fact, Formula, Reading, maximum, minimum
+from service.core.formula import Formula, Reading, maximum, minimum
+from service.core.terms import (
+    AMOUNT,
+    LOG_AMOUNT,
+    LOG_QUANTITY,
+    PRICE_PRIOR,
+    QUANTITY_PRIOR,
+    against,
+    burst,
+    clean_mean,
+    matured_fraud_share,
+    price_typicality,
+    recency,
+    sat,
+    share,
+    tenure,
+    total,
+    typical,
+    window,
+)
 from service.core.windows import DAY_MS, HOUR_MS
 
 USER, SELLER, ITEM, CARD = EntityKind.USER, EntityKind.SELLER, EntityKind.ITEM, EntityKind.CARD
-
-NOW: Final = Fact("time_ms")
-AMOUNT: Final = Fact("amount")
-LOG_AMOUNT: Final = Fact("log_amount")
-LOG_QUANTITY: Final = Fact("log_quantity")
 
 
 @dataclass(frozen=True)
@@ -49,97 +63,6 @@ class Feature:
         """Name the definition: 16 hex digits of the SHA-256 of name, version and formula."""
         text = f"{self.name}\n{self.version}\n{self.formula}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-# --- the words that formulas are made of --------------------------------------------------------
-
-
-def total(kind: EntityKind, name: str) -> Reading:
-    """Read a lifetime total."""
-    return Reading(kind, "total", name)
-
-
-def window(kind: EntityKind, measure: str, name: str) -> Reading:
-    """Read the sum of a measure over a window."""
-    return Reading(kind, "window", measure, name)
-
-
-def sat(x: Formula, k: float) -> Formula:
-    """Return x / (x + k): 0 at 0, one half at k, towards 1 beyond; x is never negative."""
-    return x / (x + k)
-
-
-def has(moment: Reading) -> Formula:
-    """Return 1 when the moment ever came, else 0."""
-    return minimum(moment, 1.0)
-
-
-def since(moment: Reading) -> Formula:
-    """Return the milliseconds since a moment, at least 0."""
-    return maximum(NOW - moment, 0.0)
-
-
-def tenure(moment: Reading, days: float) -> Formula:
-    """Return how long ago a moment was, saturating at `days`; 0 when it never came."""
-    return has(moment) * sat(since(moment), days * DAY_MS)
-
-
-def recency(moment: Reading, half_ms: float) -> Formula:
-    """Return 1 right after a moment, one half after `half_ms`; 0 when it never came."""
-    return has(moment) * (half_ms / (since(moment) + half_ms))
-
-
-def share(part: Formula, whole: Formula, prior: float, weight: float) -> Formula:
-    """Return part / whole, drawn towards `prior` as if `weight` more had been seen; held to [0, 1]."""
-    return minimum((maximum(part, 0.0) + weight * prior) / (maximum(whole, 0.0) + weight), 1.0)
-
-
-def typical(
-    x: Formula, count: Formula, total_: Formula, total_sq: Formula, prior: tuple[float, float], weight: float
-) -> Formula:
-    """Return 1 / (1 + z²), z = x against mean and spread of a habit of `count` values.
-
-    Mean and second moment are drawn towards those of `prior` (mean and spread, in doublings) as if
-    `weight` values of it had been seen; the spread is at least a fifth of a doubling.
-    """
-    mean0, spread0 = prior[0] * LOG_SCALE, prior[1] * LOG_SCALE
-    mean = (total_ + weight * mean0) / (count + weight)
-    second = (total_sq + weight * (mean0 * mean0 + spread0 * spread0)) / (count + weight)
-    variance = maximum(second - mean * mean, (0.2 * LOG_SCALE) ** 2)
-    off = x - mean
-    return 1.0 / (1.0 + off * off / variance)
-
-
-PRICE_PRIOR: Final = (12.0, 1.5)
-"""A price is about 2^12 minor units (41.00), give or take a factor of 2^1.5."""
-
-QUANTITY_PRIOR: Final = (1.2, 0.5)
-"""log2(quantity + 1) is about 1.2: mostly one item."""
-
-
-def price_typicality(kind: EntityKind) -> Formula:
-    """Compare the amount with those that were usual for the entity."""
-    return typical(
-        LOG_AMOUNT,
-        total(kind, "completed"),
-        total(kind, "log_amount"),
-        total(kind, "log_amount_sq"),
-        PRICE_PRIOR,
-        2.0,
-    )
-
-
-def amount_level(kind: EntityKind) -> Formula:
-    """Compare the amount with the entity's mean: one half when equal, 10.00 for an empty history."""
-    mean = (total(kind, "amount") + 1000.0) / (total(kind, "purchases") + 1.0)
-    return AMOUNT / (AMOUNT + mean)
-
-
-def burst(kind: EntityKind, measure: str, short: str, days: float, slack: float) -> Formula:
-    """Compare a short window with what thirty days would lead one to expect: one half when equal."""
-    recent = window(kind, measure, short)
-    habit = window(kind, measure, "30d") * (days / 30.0)
-    return recent / (recent + habit + slack)
 
 
 _WHO: Final = {USER: "the user", SELLER: "the seller", ITEM: "the item", CARD: "the card"}
@@ -189,8 +112,8 @@ def _level(kind: EntityKind) -> Feature:
     who, noun = _WHO[kind], kind.name.lower()
     return Feature(
         f"amount_against_{noun}",
-        amount_level(kind),
-        f"How large is the amount against the mean of {who}?",
+        against(AMOUNT, clean_mean(kind)),
+        f"How large is the amount against the mean of {who}, confirmed frauds left out?",
         "amount / (amount + mean)",
         "Fraud spends more than the owner would.",
         f"the amount is far above the mean of {who}",
@@ -224,13 +147,13 @@ def _frauds(kind: EntityKind, name: str, k: float) -> Feature:
     )
 
 
-def _fraud_share(kind: EntityKind, name: str) -> Feature:
+def _fraud_share(kind: EntityKind, name: str, old: str) -> Feature:
     who, noun = _WHO[kind], kind.name.lower()
     return Feature(
         f"fraud_share_{name}_by_{noun}",
-        share(window(kind, "frauds", name), window(kind, "purchases", name), 0.01, 2.0),
-        f"How many frauds of {who} were confirmed in the last {name}, against its purchases?",
-        "confirmed / purchases, drawn to 1 %",
+        matured_fraud_share(kind, name, old, "7d"),
+        f"Of the purchases of {who} that had a week to turn out as fraud, how many were confirmed in the last {name}?",
+        f"frauds of {name} / (purchases of {old} less those of 7d)",
         "One fraud among ten purchases says more than one among ten thousand.",
         f"many of the purchases of {who} turned out to be fraud in the last {name}",
         f"few of the purchases of {who} turned out to be fraud in the last {name}",
@@ -247,6 +170,21 @@ def _fraud_recency(kind: EntityKind, half_days: float) -> Feature:
         "A compromised card, terminal or account stays so until somebody acts.",
         f"a fraud of {who} was confirmed recently",
         f"no fraud of {who} was confirmed lately",
+    )
+
+
+def _spend(kind: EntityKind, name: str) -> Feature:
+    who, noun = _WHO[kind], kind.name.lower()
+    mean = clean_mean(kind)
+    recent = (window(kind, "amount", name) + mean) / (window(kind, "purchases", name) + 1.0)
+    return Feature(
+        f"mean_amount_{name}_by_{noun}",
+        against(recent, mean),
+        f"Is the mean amount of {who} in the last {name} above its mean of all time?",
+        "recent mean / (recent mean + mean)",
+        "Somebody else spends with another hand, for days, until it is noticed.",
+        f"the amounts of {who} in the last {name} are above its habit",
+        f"the amounts of {who} in the last {name} are below its habit",
     )
 
 
@@ -351,39 +289,24 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "the amount is large",
         "the amount is small",
     ),
-    Feature(
-        "quantity_level",
-        minimum(LOG_QUANTITY / (10.0 * LOG_SCALE), 1.0),
-        "How many items are bought?",
-        "log2(quantity + 1) / 10",
-        "Goods for resale are bought in numbers.",
-        "many items are bought at once",
-        "few items are bought",
-    ),
     # Velocity.
     _count(USER, "1h", 3.0),
     _count(USER, "24h", 5.0),
-    _count(USER, "7d", 20.0),
     _count(CARD, "1h", 3.0),
-    _count(CARD, "7d", 20.0),
     _count(SELLER, "1h", 20.0),
-    _count(SELLER, "24h", 100.0),
     _count(ITEM, "24h", 20.0),
     _amount(USER, "24h", 20_000.0),
-    _amount(CARD, "24h", 20_000.0),
     # Burst against habit.
     _burst(USER, "purchases", "24h", 1.0, 0.5),
-    _burst(USER, "amount", "24h", 1.0, 1000.0),
-    _burst(USER, "amount", "7d", 7.0, 1000.0),
-    _burst(CARD, "purchases", "1h", 1 / 24, 0.5),
     _burst(SELLER, "purchases", "24h", 1.0, 0.5),
-    _burst(SELLER, "amount", "7d", 7.0, 1000.0),
+    _spend(USER, "7d"),
+    _spend(USER, "14d"),
+    _spend(SELLER, "7d"),
     # The amount against everybody's own level.
     _level(USER),
     _level(CARD),
     _level(ITEM),
     _level(SELLER),
-    _price(CARD, "card_price_typicality"),
     _price(SELLER, "seller_price_typicality"),
     Feature(
         "item_listed_price_typicality",
@@ -402,17 +325,31 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "the price is far from the listed one",
     ),
     # Confirmed fraud.
+    _frauds(SELLER, "1d", 2.0),
     _frauds(SELLER, "7d", 2.0),
-    _frauds(SELLER, "30d", 5.0),
-    _frauds(USER, "7d", 1.0),
-    _frauds(USER, "30d", 2.0),
-    _fraud_share(SELLER, "7d"),
-    _fraud_share(SELLER, "30d"),
-    _fraud_share(USER, "30d"),
-    _fraud_share(ITEM, "30d"),
+    _frauds(SELLER, "14d", 2.0),
+    _frauds(SELLER, "30d", 2.0),
+    _fraud_share(SELLER, "7d", "14d"),
+    _fraud_share(SELLER, "21d", "28d"),
     _fraud_recency(SELLER, 7.0),
+    Feature(
+        "fraud_amount_30d_by_seller",
+        against(
+            maximum(window(SELLER, "fraud_amount", "30d"), 0.0),
+            maximum(window(SELLER, "frauds", "30d"), 0.0) * clean_mean(SELLER) + 1.0,
+        ),
+        "How large were the seller's frauds of the last 30d against its usual amounts?",
+        "mean fraud / (mean fraud + mean), 0 for none",
+        "Frauds of ordinary size point at the shop, not at the buyer.",
+        "the frauds of the seller in the last 30d were large",
+        "the frauds of the seller in the last 30d were small, or none",
+    ),
+    _frauds(USER, "7d", 2.0),
+    _frauds(USER, "30d", 2.0),
+    _fraud_share(USER, "21d", "28d"),
     _fraud_recency(USER, 7.0),
     _fraud_recency(CARD, 7.0),
+    _fraud_recency(ITEM, 7.0),
     Feature(
         "declines_24h_by_card",
         sat(window(CARD, "declines", "24h"), 2.0),
@@ -471,7 +408,6 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "the user hardly ever buys at this time of the day",
     ),
     _since_purchase(USER, float(HOUR_MS), "an hour"),
-    _since_purchase(CARD, float(HOUR_MS), "an hour"),
     _known(USER),
     _known(SELLER),
     _known(ITEM),

@@ -191,31 +191,32 @@ def evaluate_columns(
     All columns have the same length and hold integers as float64, NaN where a reading is unknown.
     Cost: one numpy operation for each distinct node.
     """
-    known: dict[Formula, Column] = {}
-
-    def value(node: Formula) -> Column:
-        found = known.get(node)
-        if found is None:
-            found = known[node] = compute(node)
-        return found
-
-    def compute(node: Formula) -> Column:
-        match node:
-            case Constant():
-                return np.float64(node.value)  # type: ignore[return-value]  # broadcasts
-            case Fact():
-                return facts[node.name]
-            case Reading():
-                return read[node]
-            case Root():
-                return np.sqrt(value(node.inner))
-            case Operation():
-                return _NUMPY[node.sign](value(node.left), value(node.right))
-        message = f"not a formula: {node!r}"
-        raise TypeError(message)
-
+    known: dict[Formula, Column] = {reading: column for reading, column in read.items()}  # noqa: C416  widens the key
     length = len(facts["time_ms"])
-    return [np.broadcast_to(value(formula), (length,)) for formula in formulas]
+    return [np.broadcast_to(_column(formula, facts, known), (length,)) for formula in formulas]
+
+
+def _column(node: Formula, facts: Mapping[str, Column], known: dict[Formula, Column]) -> Column:
+    """Return the column of a node, computed once.
+
+    Not a closure: it would refer to itself and keep every column until a garbage collection.
+    """
+    if node in known:
+        return known[node]
+    match node:
+        case Constant():
+            found: Column = np.float64(node.value)  # type: ignore[assignment]  # broadcasts
+        case Fact():
+            found = facts[node.name]
+        case Root():
+            found = np.sqrt(_column(node.inner, facts, known))
+        case Operation():
+            found = _NUMPY[node.sign](_column(node.left, facts, known), _column(node.right, facts, known))
+        case _:
+            message = f"not a formula, or a reading that was not given: {node!r}"
+            raise TypeError(message)
+    known[node] = found
+    return found
 
 
 _NUMPY: Final[dict[str, Callable[[Column, Column], Column]]] = {

@@ -63,6 +63,7 @@ class Source(IntEnum):
     USER = 8
     SELLER = 9
     CARD = 10
+    MINUS_AMOUNT = 11
 
 
 class Add(NamedTuple):
@@ -108,10 +109,17 @@ ADDS: Final[dict[Effect, tuple[Add, ...]]] = {
     Effect.REPORTED: (Add("reports", Source.ONE), Add("last_report_ms", Source.TIME)),
     Effect.CONFIRMED: (
         Add("frauds", Source.ONE),
+        Add("fraud_amount", Source.AMOUNT),
         Add("last_fraud_ms", Source.TIME),
         Add(DAYS.name, Source.ONE, "frauds"),
+        Add(DAYS.name, Source.AMOUNT, "fraud_amount"),
     ),
-    Effect.UNCONFIRMED: (Add("frauds", Source.MINUS_ONE), Add(DAYS.name, Source.MINUS_ONE, "frauds")),
+    Effect.UNCONFIRMED: (
+        Add("frauds", Source.MINUS_ONE),
+        Add("fraud_amount", Source.MINUS_AMOUNT),
+        Add(DAYS.name, Source.MINUS_ONE, "frauds"),
+        Add(DAYS.name, Source.MINUS_AMOUNT, "fraud_amount"),
+    ),
 }
 """What each effect adds where; an aggregate that a kind does not keep is passed over."""
 
@@ -124,6 +132,7 @@ _COMMON: Final[tuple[Scalar, ...]] = (
     Sum("log_amount"),
     Sum("log_amount_sq"),
     Sum("frauds"),
+    Sum("fraud_amount"),
     Latest("last_fraud_ms"),
     Sum("declines"),
 )
@@ -222,6 +231,7 @@ def amounts_of(purchase: Event) -> tuple[int, ...]:
         id64(purchase.user_id) if purchase.user_id else 0,
         id64(purchase.seller_id) if purchase.seller_id else 0,
         id64(purchase.card_hash) if purchase.card_hash else 0,
+        -purchase.amount_minor,
     )
 
 

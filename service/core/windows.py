@@ -48,7 +48,7 @@ class Window:
 
 FIVE_MINUTES: Final = Series("m5", 5 * MINUTE_MS, 12, ("purchases", "amount"))
 HOURS: Final = Series("h1", HOUR_MS, 24, ("purchases", "amount", "declines"))
-DAYS: Final = Series("d1", DAY_MS, 30, ("purchases", "amount", "frauds"))
+DAYS: Final = Series("d1", DAY_MS, 30, ("purchases", "amount", "frauds", "fraud_amount"))
 
 SERIES: Final = (FIVE_MINUTES, HOURS, DAYS)
 
@@ -58,7 +58,11 @@ WINDOWS: Final = {
         Window("1h", "m5", 12),
         Window("24h", "h1", 24),
         Window("1d", "d1", 1),
+        Window("3d", "d1", 3),
         Window("7d", "d1", 7),
+        Window("14d", "d1", 14),
+        Window("21d", "d1", 21),
+        Window("28d", "d1", 28),
         Window("30d", "d1", 30),
     )
 }

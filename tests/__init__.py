@@ -1,0 +1,1 @@
+"""The tests; a test proves one property and its docstring states it."""

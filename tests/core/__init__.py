@@ -1,0 +1,1 @@
+"""Tests of the pure core: laws, and equality with the naive oracle."""
