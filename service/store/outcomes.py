@@ -26,12 +26,15 @@ def unfit(event: Event) -> Outcome | None:
         "item_id": event.item_id,
         "card_hash": event.card_hash,
         "purchase_id": event.purchase_id,
+        "currency": event.currency,
     }
     for name, value in ids.items():
         if len(value) > MAX_ID_LENGTH or not value.isascii() or "\0" in value:
             return _rejected(event, name, f"is not plain ASCII of at most {MAX_ID_LENGTH} characters")
     if not event.event_id:
         return _rejected(event, "event_id", "is empty")
+    if event.kind is EventKind.PURCHASE and event.event_id != event.purchase_id:
+        return _rejected(event, "event_id", "is not the id of the purchase")
     if not 0 <= event.amount_minor <= MAX_AMOUNT_MINOR:
         return _rejected(event, "amount_minor", f"is not within 0 to {MAX_AMOUNT_MINOR}")
     if not 0 <= event.quantity < 1 << 32:

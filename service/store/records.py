@@ -26,6 +26,14 @@ def encode_event(event: Event, revisions: Revisions = (), decision: DecisionReco
     return record.SerializeToString()
 
 
+def with_revisions(record: bytes, revisions: Revisions) -> bytes:
+    """Return the record of an event that had no revisions, with these; nothing is decoded.
+
+    Records put one after the other are one record: https://protobuf.dev/programming-guides/encoding/#last-one-wins
+    """
+    return record + pb.EventRecord(revisions=_revision_records(revisions)).SerializeToString()
+
+
 def decode_event(record: bytes) -> LoggedEvent:
     """Return the event that a record holds, with what it got."""
     message = pb.EventRecord.FromString(record)
