@@ -1,0 +1,170 @@
+"""What the scorer does when something is missing: the store, time, a model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from service.clock import EventClock
+from service.core.decision import Decision, DecisionRecord, MissingCause
+from service.core.event import KINDS, EntityKind, Event
+from service.errors import BudgetSpent, NoModel
+from service.metrics import Metrics
+from service.registry.promotion import promote, set_challengers
+from service.registry.watcher import Watcher
+from service.scorer import Question, Scorer
+from service.settings import LmdbSettings, RegistrySettings, ScoringSettings
+from service.store.lmdb import LmdbStore
+from service.store.protocol import Outcome, Status, Submission, View
+from tests.make import NOW_MS, make_purchase
+from tests.registry.build import build_artifact
+
+
+class Kept:
+    """Takes decisions into a list."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.records: list[DecisionRecord] = []
+
+    def put(self, record: DecisionRecord) -> None:
+        """Keep it."""
+        self.records.append(record)
+
+
+class DeafStore(LmdbStore):
+    """A store that answers no read and takes no write."""
+
+    def read(self, purchases: Sequence[Event], timeout_s: float) -> list[View]:
+        """Flag everything that was asked for as unreadable."""
+        del timeout_s
+        return [View((None, None, None, None), tuple(key.kind for key in one.keys()), None) for one in purchases]
+
+    def apply(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        """Take nothing."""
+        return [Outcome(Status.RETRY, reason="deaf") for _ in submissions]
+
+
+class SlowStore(LmdbStore):
+    """A store whose reads take longer than the deadline leaves."""
+
+    def read(self, purchases: Sequence[Event], timeout_s: float) -> list[View]:
+        """Answer too late."""
+        time.sleep(timeout_s + 0.01)
+        return super().read(purchases, timeout_s)
+
+
+class Bench:
+    """A scorer with everything around it, on a store of a given kind."""
+
+    def __init__(self, folder: Path, store: type[LmdbStore], **scoring: object) -> None:
+        """Put it together; no model is live yet."""
+        self.registry = folder / "registry"
+        self.store = store(LmdbSettings(path=folder / "store", max_size_bytes=1 << 28), "attempts", 100)
+        self.watcher = Watcher(RegistrySettings(path=self.registry), "attempts", lambda: NOW_MS)
+        self.kept = Kept()
+        self.metrics = Metrics()
+        settings = ScoringSettings(**scoring)  # type: ignore[arg-type]
+        self.scorer = Scorer(self.store, self.watcher, self.kept, EventClock(NOW_MS), settings, self.metrics)
+
+    def go_live(self) -> None:
+        """Publish and promote a version."""
+        promote(self.registry, build_artifact(self.registry), "a test", "first version")
+        self.watcher.refresh()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Give a place for store and registry."""
+    return tmp_path
+
+
+def soon() -> float:
+    """Return a deadline that nothing here misses."""
+    return time.monotonic() + 30
+
+
+def test_without_a_model_there_is_no_answer(folder: Path) -> None:
+    """No version is live: NoModel, which the edge turns into UNAVAILABLE."""
+    with pytest.raises(NoModel):
+        Bench(folder, LmdbStore).scorer.score(Question(make_purchase()), soon())
+
+
+def test_a_deadline_that_has_passed_gets_no_answer(folder: Path) -> None:
+    """Expired work is dropped before the store is read."""
+    bench = Bench(folder, LmdbStore)
+    bench.go_live()
+    with pytest.raises(BudgetSpent):
+        bench.scorer.score(Question(make_purchase()), time.monotonic() - 0.001)
+    assert bench.kept.records == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "allowed"),
+    [
+        ("at_least_review", {Decision.REVIEW, Decision.DECLINE}),
+        ("decline", {Decision.DECLINE}),
+        ("score", set(Decision)),
+    ],
+)
+def test_a_store_that_does_not_answer_degrades_the_answer(folder: Path, rule: str, allowed: set[Decision]) -> None:
+    """There is an answer all the same, flagged, naming every profile, and decided by the degraded rule."""
+    bench = Bench(folder, DeafStore, degraded_rule=rule)
+    bench.go_live()
+    scored = bench.scorer.score(Question(make_purchase(), record=True), soon())
+    assert scored.decision.degraded
+    assert scored.decision.decision in allowed
+    assert dict(scored.decision.missing) == dict.fromkeys(KINDS, MissingCause.UNREADABLE)
+    assert not scored.decision.recorded
+    assert scored.decision.revisions == ()
+
+
+def test_what_is_absent_does_not_degrade(folder: Path) -> None:
+    """A purchase without an item is answered in full even so."""
+    bench = Bench(folder, LmdbStore)
+    bench.go_live()
+    scored = bench.scorer.score(Question(make_purchase(item_id="")), soon())
+    assert not scored.decision.degraded
+    assert scored.decision.missing[EntityKind.ITEM] is MissingCause.ABSENT
+
+
+def test_shadow_scores_are_recorded_and_never_answered(folder: Path) -> None:
+    """A challenger's score stands in the record, and the answer is the champion's alone."""
+    bench = Bench(folder, LmdbStore)
+    bench.go_live()
+    alone = bench.scorer.score(Question(make_purchase()), soon()).decision
+    set_challengers(bench.registry, [build_artifact(bench.registry, seed=5)], "a test", "shadow")
+    bench.watcher.refresh()
+    both = bench.scorer.score(Question(make_purchase()), soon()).decision
+    assert both.score == alone.score
+    assert [(one.version, one.shadow) for one in both.scores] == [(1, False), (2, True)]
+    assert both.model_versions == (1,)
+
+
+def test_what_does_not_fit_is_given_up_in_order(folder: Path) -> None:
+    """When reading took all the time, shadow scores and explanations are given up, counted, and the answer stands."""
+    bench = Bench(folder, SlowStore)
+    bench.go_live()
+    set_challengers(bench.registry, [build_artifact(bench.registry, seed=5)], "a test", "shadow")
+    bench.watcher.refresh()
+    scored = bench.scorer.score(Question(make_purchase(), explain=True), time.monotonic() + 0.05)
+    assert scored.decision.given_up == ("shadow", "explanations")
+    assert scored.decision.reasons == ()
+    assert bench.metrics.registry.get_sample_value("fraud_given_up_total", {"stage": "shadow"}) == 1.0
+
+
+def test_a_batch_equals_single_scores_with_versions_of_different_features(folder: Path) -> None:
+    """Champion and challenger with other features each get their own row, in batches as alone."""
+    bench = Bench(folder, LmdbStore)
+    first = build_artifact(bench.registry, ["user_known", "amount_level", "user_tenure"])
+    promote(bench.registry, first, "a test", "first version")
+    set_challengers(
+        bench.registry, [build_artifact(bench.registry, ["card_known", "amount_level"])], "a test", "shadow"
+    )
+    bench.watcher.refresh()
+    questions = [Question(make_purchase(f"p-{n}", amount_minor=n * 991)) for n in range(20)]
+    batch = [one.decision.scores for one in bench.scorer.score_many(questions, soon())]
+    assert batch == [bench.scorer.score(question, soon()).decision.scores for question in questions]
