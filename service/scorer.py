@@ -14,8 +14,8 @@ from typing import Final, NamedTuple, Protocol
 from service.clock import Clock
 from service.core.decision import Decision, DecisionRecord, MissingCause, ReasonShown, VersionScore, decide
 from service.core.event import KINDS, EntityKey, EntityKind, Event
-from service.core.fixed import id64, log2_fixed
 from service.core.profile import EMPTY, Image, newest_purchase_ms
+from service.core.row import row_of
 from service.errors import BudgetSpent, InvalidInput, NoModel, Violation
 from service.metrics import Metrics
 from service.registry.lineup import Lineup
@@ -91,7 +91,7 @@ class Scorer:
         if known is not None:
             return self._repeat(known, question)
         images = _NO_IMAGES if view.recorded is not None else view.images
-        row = _row(lineup, purchase, images)
+        row = row_of(lineup.row, purchase, images)
         scores = [live.raw_score(row) for live in lineup.answer]
         shadows: list[float] = []
         given_up: list[str] = []
@@ -110,7 +110,7 @@ class Scorer:
         purchases = [question.purchase for question in questions]
         views = self._store.read(purchases, self._left(deadline_s))
         images = [_NO_IMAGES if view.recorded is not None else view.images for view in views]
-        rows = [_row(lineup, purchase, seen) for purchase, seen in zip(purchases, images, strict=True)]
+        rows = [row_of(lineup.row, purchase, seen) for purchase, seen in zip(purchases, images, strict=True)]
         answers = [live.raw_scores(rows) for live in lineup.answer]
         shadows = [live.raw_scores(rows) for live in lineup.shadow] if time.monotonic() < deadline_s else []
         results = []
@@ -243,23 +243,6 @@ class Scorer:
             return outcome.decision
         record.recorded = outcome.status in {Status.APPLIED, Status.LATE, Status.DUPLICATE}
         return None
-
-
-def _row(lineup: Lineup, purchase: Event, images: Sequence[Image | None]) -> list[float]:
-    user, seller, item, card = images
-    return lineup.row(
-        purchase.event_time_ms,
-        purchase.amount_minor,
-        log2_fixed(purchase.amount_minor),
-        log2_fixed(purchase.quantity),
-        id64(purchase.user_id),
-        id64(purchase.seller_id) if purchase.seller_id else 0,
-        id64(purchase.card_hash) if purchase.card_hash else 0,
-        user,
-        seller,
-        item,
-        card,
-    )
 
 
 def _missing(

@@ -276,7 +276,7 @@ def score_response(
         profile_age_ms=profile_age_ms,
     )
     for kind, cause in record.missing.items():
-        response.missing.add(kind=int(kind), cause=int(cause))  # type: ignore[arg-type]
+        response.missing.add(kind=int(kind), cause=int(cause))
     for reason in record.reasons:
         response.reasons.add(code=reason.code, text=reason.text, contribution=reason.contribution)
     for name, value in features:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from service.core.event import KINDS, EntityKind
 from service.core.profile import DAY_PART_MS, DAY_PARTS, SCHEMAS, Image
-from service.core.windows import SERIES, WINDOWS
+from service.core.windows import SERIES, WINDOWS, Series
 
 Column = npt.NDArray[np.float64]
 
@@ -316,19 +316,27 @@ class _Emitter:
             here = [reading for reading in wanted if WINDOWS[reading.window].series == one.name]
             self.line(f"    size = {image}[{schema.series_at[one.name]}]")
             if here:
-                now = f"now_{one.name}"
-                self.line("    top = at + size")
-                self.line(f"    new = top if not size or {image}[top - 1] <= {now} else after({image}, {now}, at, top)")
-                for window in dict.fromkeys(reading.window for reading in here):
-                    count = WINDOWS[window].count
-                    self.line(f"    old = after({image}, {now} - {count}, at, new)")
-                    for reading in here:
-                        if reading.window != window:
-                            continue
-                        measure = measures.index(reading.name)
-                        skip = f" + size * {measure + 1} + {measure}" if measure else " + size"
-                        self.line(f"    {self.names[reading]} = {image}[new{skip}] - {image}[old{skip}]")
+                self._series(image, one.series, here)
             self.line(f"    at += size * {len(measures) + 1} + {len(measures)}")
+
+    def _series(self, image: str, series: Series, here: Sequence[Reading]) -> None:
+        """Read the windows of one series: the newest running sums once, then where each window begins."""
+        now = f"now_{series.name}"
+        self.line("    top = at + size")
+        self.line(f"    new = top if not size or {image}[top - 1] <= {now} else after({image}, {now}, at, top)")
+        for measure in sorted({series.measures.index(reading.name) for reading in here}):
+            self.line(f"    sums{measure} = size * {measure + 1} + {measure}")
+            self.line(f"    newest{measure} = {image}[new + sums{measure}]")
+        end = "new"
+        # From the shortest window to the longest: each begins no later than the one before.
+        for window in sorted({reading.window for reading in here}, key=lambda name: WINDOWS[name].count):
+            self.line(f"    old = after({image}, {now} - {WINDOWS[window].count}, at, {end})")
+            end = "old"
+            for reading in here:
+                if reading.window == window:
+                    measure = series.measures.index(reading.name)
+                    name = self.names[reading]
+                    self.line(f"    {name} = newest{measure} - {image}[old + sums{measure}]")
 
     def _met(self, kind: EntityKind, image: str, needed: Sequence[Reading]) -> None:
         schema = SCHEMAS[kind]

@@ -15,9 +15,9 @@ from pydantic import Field
 
 from service.core.event import KINDS, Event, EventKind
 from service.core.features import Feature
-from service.core.fixed import id64, log2_fixed
-from service.core.formula import RowFunction, compile_row
+from service.core.formula import compile_row
 from service.core.profile import LAYOUT, Image, widen
+from service.core.row import row_of
 from service.errors import BadArtifact
 from service.registry.manifest import Part
 
@@ -82,25 +82,12 @@ class Moment(NamedTuple):
     images: Images
 
 
-def row_of(row: RowFunction, purchase: Event, images: Images) -> list[float]:
-    """Return the row that a compiled row function makes of a purchase and the profiles that it meets."""
-    user, seller, item, card = (
-        image if image is None or image[0] == LAYOUT else widen(kind, image)
+def newest(images: Images) -> list[Image | None]:
+    """Return images of any layout as the newest layout has them."""
+    return [
+        image if image is None or image[0] == LAYOUT else widen(kind, image)  # type: ignore[misc]  # NaN among integers
         for kind, image in zip(KINDS, images, strict=True)
-    )
-    return row(
-        purchase.event_time_ms,
-        purchase.amount_minor,
-        log2_fixed(purchase.amount_minor),
-        log2_fixed(purchase.quantity),
-        id64(purchase.user_id) if purchase.user_id else 0,
-        id64(purchase.seller_id) if purchase.seller_id else 0,
-        id64(purchase.card_hash) if purchase.card_hash else 0,
-        user,  # type: ignore[arg-type]  # a widened image has NaN among its integers
-        seller,  # type: ignore[arg-type]
-        item,  # type: ignore[arg-type]
-        card,  # type: ignore[arg-type]
-    )
+    ]
 
 
 def make_golden(features: Sequence[Feature], scoring: Scoring, moments: Iterable[Moment]) -> Golden:
@@ -108,7 +95,7 @@ def make_golden(features: Sequence[Feature], scoring: Scoring, moments: Iterable
     compute = compile_row([feature.formula for feature in features])
     cases = []
     for purchase, images in moments:
-        row = row_of(compute, purchase, images)
+        row = row_of(compute, purchase, newest(images))
         raw_score = scoring.raw_score(row)
         user, seller, item, card = images
         cases.append(
@@ -135,7 +122,7 @@ def check_golden(golden: Golden, features: Sequence[Feature], scoring: Scoring) 
     """Recompute every case; raises BadArtifact that names the first case and what differs in it."""
     compute = compile_row([feature.formula for feature in features])
     for number, case in enumerate(golden.cases):
-        row = row_of(compute, _event(case.purchase), _images(case.images))
+        row = row_of(compute, _event(case.purchase), newest(_images(case.images)))
         expected = [nan if value is None else value for value in case.row]
         if len(expected) != len(row):
             raise BadArtifact(f"golden case {number}: the row has {len(expected)} features, not {len(row)}")

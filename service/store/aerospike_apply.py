@@ -36,7 +36,7 @@ _UNFINISHED: Final = (State.PENDING, State.PARKED)
 class Applier:
     """Applies events, each exactly once, whoever else applies the same ones."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the parts of the store that it brings together
+    def __init__(
         self,
         connection: Connection,
         ledger: Ledger,

@@ -170,7 +170,10 @@ class Completer:
             one.defer(code)
         for one, _, _ in hopeless:
             one.outcome = None
-        whys = [f"the profile of its {key.kind.name.lower()} was not updated: {reason_of(code)}" for _, key, code in hopeless]
+        whys = [
+            f"the profile of its {key.kind.name.lower()} was not updated: {reason_of(code)}"
+            for _, key, code in hopeless
+        ]
         self._ledger.quarantine([one for one, _, _ in hopeless], whys)
 
     def _hopeless(self, delivery: Delivery, code: int) -> bool:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import accumulate, chain, repeat
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from service.core.event import KINDS, EntityKind
 from service.core.profile import LAYOUT, SCHEMAS, Image, Schema, widen
@@ -85,24 +85,13 @@ class ImageReader:
     def image(self, bins: Bins) -> Image:
         """Return what `ProfileState.image` gives for the same history.
 
-        Cost: 6 µs for a typical profile. Buckets out of reach of the newest are left out, as they are there.
+        Cost: 7 µs for a typical profile.
         """
         get = bins.get
         head = [self._layout, bins[REVISION], *map(get, self._totals, repeat(0))]
         tail: list[int] = []
         for names, kept in self._series:
-            measures = [get(name) for name in names]
-            first = measures[0]
-            if first:
-                buckets = list(first)
-                if buckets[0] > buckets[-1] - kept and all(not one or list(one) == buckets for one in measures):
-                    count = len(buckets)
-                    head.append(count)
-                    tail += buckets
-                    for one in measures:
-                        tail += accumulate(one.values(), initial=0) if one else _ZEROS[count + 1]
-                    continue
-            head.append(_append_uneven(tail, measures, kept))
+            head.append(_append_sums(tail, [*map(get, names)], kept))
         for name in self._recents:
             entries = get(name)
             if entries:
@@ -115,14 +104,39 @@ class ImageReader:
         return tuple(head)
 
 
-def _append_uneven(tail: list[int], measures: list[Any], kept: int) -> int:
-    """Append a series whose measures differ in their buckets, and return how many buckets it has."""
-    newest = max((bucket for one in measures if one for bucket in one), default=0)
-    buckets = sorted({bucket for one in measures if one for bucket in one if bucket > newest - kept})
+def _append_sums(tail: list[int], measures: list[dict[int, int] | None], kept: int) -> int:
+    """Append the buckets of a series and the running sums of each measure; return how many buckets there are."""
+    first = measures[0]
+    if not first:
+        return _append_uneven(tail, measures, kept)
+    buckets = [*first]
+    if buckets[0] <= buckets[-1] - kept:
+        return _append_uneven(tail, measures, kept)
+    start, count = len(tail), len(buckets)
     tail += buckets
     for one in measures:
-        sums = one or {}
-        tail += accumulate((sums.get(bucket, 0) for bucket in buckets), initial=0)
+        # Nearly always every bucket has purchases and amounts, and nothing else was counted.
+        if one is None:
+            tail += _ZEROS[count + 1]
+        elif one is first or (len(one) == count and [*one] == buckets):
+            tail += accumulate(one.values(), initial=0)
+        elif one.keys() <= first.keys():
+            tail += accumulate(map(one.get, buckets, repeat(0)), initial=0)
+        else:
+            del tail[start:]
+            return _append_uneven(tail, measures, kept)
+    return count
+
+
+def _append_uneven(tail: list[int], measures: list[dict[int, int] | None], kept: int) -> int:
+    """Do the same for any buckets; those out of reach of the newest are left out."""
+    maps = [one or {} for one in measures]
+    every: set[int] = set().union(*maps)
+    newest = max(every, default=0)
+    buckets = sorted(bucket for bucket in every if bucket > newest - kept)
+    tail += buckets
+    for one in maps:
+        tail += accumulate(map(one.get, buckets, repeat(0)), initial=0)
     return len(buckets)
 
 

@@ -34,7 +34,9 @@ _DONE_STATUSES: Final = (Status.APPLIED, Status.LATE, Status.DUPLICATE)
 class Sweeper:
     """Goes over the end of the log, behind a mark that no event on its way is ever in front of."""
 
-    def __init__(self, connection: Connection, sets: Sets, ledger: Ledger, log: Log, parked: Parked, applier: Applier) -> None:  # noqa: PLR0913, PLR0917, E501 - the parts of the store that it brings together
+    def __init__(
+        self, connection: Connection, sets: Sets, ledger: Ledger, log: Log, parked: Parked, applier: Applier
+    ) -> None:
         """Take the parts."""
         self._connection = connection
         self._mark_key = sets.meta("swept")
@@ -76,7 +78,8 @@ class Sweeper:
 
     def _on_their_way(self, ids: list[str], before_ms: int) -> tuple[list[str], list[str]]:
         """Return the events that are PENDING: those from before a time, and the younger ones."""
-        old, young = [], []
+        old: list[str] = []
+        young: list[str] = []
         for event_id, answer in zip(ids, self._ledger.read(ids, [STATE, CREATED]), strict=True):
             if answer.uncertain:
                 young.append(event_id)

@@ -6,6 +6,7 @@ refused leaves no trace in the transaction that it shares with others.
 
 from __future__ import annotations
 
+import struct
 from typing import NamedTuple
 
 from service.core.decision import DecisionRecord
@@ -51,7 +52,7 @@ class Commit:
         self._habits = habits
         self._max_parked = max_parked
         self._profiles: dict[bytes, ProfileState] = {}
-        self._sequence = get_number(transaction, tables, LOG_SEQUENCE_KEY)
+        self._sequence = self._first = get_number(transaction, tables, LOG_SEQUENCE_KEY)
         self._newest_event_ms = get_number(transaction, tables, NEWEST_EVENT_KEY)
         self._parked = int(transaction.stat(tables.parked)["entries"])
 
@@ -69,12 +70,14 @@ class Commit:
             if purchase.kind is not EventKind.PURCHASE:
                 return not_a_purchase(event)
         outcome = self._append(prepared, purchase)
-        if event.kind is EventKind.PURCHASE:
+        if event.kind is EventKind.PURCHASE and outcome.status is not Status.RETRY:
             self._unpark(event)
         return outcome
 
     def finish(self) -> None:
-        """Write the profiles and the counters that changed."""
+        """Write the profiles and the counters that changed; a commit of repeats alone touches no disk."""
+        if self._sequence == self._first:
+            return
         put = self._transaction.put
         for key, profile in self._profiles.items():
             put(key, encode_image(profile.image()), db=self._tables.profiles)
@@ -100,10 +103,14 @@ class Commit:
         return None if value is None else decode_event(value).event
 
     def _append(self, prepared: Prepared, purchase: Event | None) -> Outcome:
-        """Change the profiles and put the event at the end of the log."""
+        """Change the profiles and put the event at the end of the log; RETRY when a profile is not readable."""
         event = prepared.event
         updates = updates_of(event, purchase, self._confirmed_at_ms(event), self._habits)
-        profiles = [self._profile(update.key) for update in updates]
+        try:
+            profiles = [self._profile(update.key) for update in updates]
+        except (ValueError, LookupError, struct.error) as error:
+            # Of a newer release that was taken back, for one: the events beside it must not wait for that.
+            return Outcome(Status.RETRY, reason=f"a profile that it touches cannot be read: {error}")
         revisions = tuple(
             (update.key, profile.apply(update)) for update, profile in zip(updates, profiles, strict=True)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -60,6 +61,11 @@ class LmdbEnvironment:
             self._lmdb.close()
             raise _unusable(settings.path, error) from error
 
+    def check_process(self) -> None:
+        """Raise StoreUnavailable in a forked child: LMDB would let it use its parent's locks and reader places."""
+        if _Process.id != self._process_id:
+            raise StoreUnavailable("the store was opened before this process was forked: open it in each process")
+
     def begin_read(self) -> Transaction:
         """Return a read transaction as LMDB gives it, for the path that counts microseconds; raises lmdb.Error."""
         if _Process.id != self._process_id:
@@ -115,16 +121,9 @@ class LmdbEnvironment:
 
     def _adopt_size(self) -> None:
         """Map all of a store that another process, which may use more bytes than we, has made larger."""
-        try:
+        with suppress(lmdb.Error):
+            # Refused while another thread writes, and then that one has adopted it.
             self._lmdb.set_mapsize(0)
-        except lmdb.Error:
-            return  # Another thread writes, so that one has adopted it.
-
-    def check_process(self) -> None:
-        """Raise StoreUnavailable in a forked child, which shares locks and reader places with its parent."""
-        # LMDB would let a forked child read and write with its parent's locks and reader places.
-        if _Process.id != self._process_id:
-            raise StoreUnavailable("the store was opened before this process was forked: open it in each process")
 
     def _open_tables(self, transaction: Transaction) -> Tables:
         tables = Tables(self._lmdb, transaction)
@@ -155,12 +154,18 @@ def _open(settings: LmdbSettings) -> lmdb.Environment:
 
 def _flush_directory(path: Path) -> None:
     """Make the files' names as durable as what is in them; LMDB sees to the latter only."""
-    for directory in (path, path.parent):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    _flush(path)
+    with suppress(PermissionError):
+        # A parent that we may not read is one that we did not make.
+        _flush(path.parent)
+
+
+def _flush(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _unusable(path: Path, error: Exception) -> BadSetting:

@@ -8,7 +8,7 @@ from service.core.event import Event, EventKind
 from service.store.protocol import Outcome, Status
 
 MAX_ID_LENGTH: Final = 255
-"""Longest id that is kept: far above what the edge lets in, below what either store can take in a key."""
+"""Longest id that is kept: above what the edge lets in; two with a zero byte between make LMDB's largest key."""
 
 MAX_AMOUNT_MINOR: Final = (1 << 53) - 1
 """Largest amount that is kept: as far as its logarithm is the same everywhere (`service.core.fixed`)."""

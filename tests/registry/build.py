@@ -90,6 +90,7 @@ def build_artifact(
     features: Sequence[Feature | str] | None = None,
     seed: int = 0,
     trees: int = 20,
+    leaves: int = 7,
     change_golden: Callable[[Golden], Golden] = lambda golden: golden,
     **fields: Any,
 ) -> int:
@@ -98,7 +99,7 @@ def build_artifact(
     `fields` go into the manifest; `change_golden` may spoil the golden cases.
     """
     chosen = [BY_NAME[one] if isinstance(one, str) else one for one in features or FEATURES]
-    model_text = train_model(chosen, seed, trees)
+    model_text = train_model(chosen, seed, trees, leaves)
     manifest = make_manifest(chosen, seed=seed, trees=trees, **fields)
     scoring = Calibrated(Booster(model_text.encode()), manifest.calibration)
     golden = change_golden(make_golden(chosen, scoring, moments()))

@@ -10,9 +10,9 @@ import pytest
 from service.core.decision import ReasonShown
 from service.core.features import BY_NAME, FEATURES, layout_id
 from service.core.formula import compile_row
+from service.core.row import row_of
 from service.errors import BadSetting
 from service.registry.artifact import version_path
-from service.registry.golden import row_of
 from service.registry.lineup import Lineup
 from service.registry.lineup_file import BlendAnswer, CanaryAnswer, LineupSpec
 from service.registry.manifest import Baseline, Histogram, ThresholdChoice

@@ -1,0 +1,1 @@
+"""Microbenchmarks of hot operations; run by `make bench`, never by `make test`."""
