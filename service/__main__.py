@@ -8,19 +8,18 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from service.errors import BadSetting, CallerError, DependencyError, FraudError
 from service.exit_codes import EPILOG, ExitCode
 from service.settings import Settings, load
+from service.show import ERR, OUT, print_decision, print_message, print_outcomes, print_profile
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,9 +37,6 @@ Target = Annotated[str, typer.Option("--target", "-t", help="host:port of the se
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 _TARGET = "127.0.0.1:50051"
-_SCREENFUL = 20
-_OUT = Console()
-_ERR = Console(stderr=True)
 
 
 @app.command(
@@ -103,20 +99,20 @@ def score(  # noqa: PLR0917  one option for each field of a purchase
     with FraudClient(target, score_deadline_ms=deadline_ms) as client:
         answer = _call(lambda: client.score(message, record=record, explain=explain, with_features=features), target)
     if as_json:
-        _print_message(answer)
+        print_message(answer)
         return
-    _OUT.print(
+    OUT.print(
         f"[bold]{pb.Decision.Name(answer.decision)}[/bold]  score {answer.score:.4f}  "
         f"versions {list(answer.model_versions)}  lineup {answer.lineup_revision}"
         + ("  [yellow]degraded[/yellow]" if answer.degraded else "")
         + ("  recorded" if answer.recorded else "")
     )
     for missing in answer.missing:
-        _OUT.print(f"  {pb.EntityKind.Name(missing.kind).lower()}: {pb.MissingCause.Name(missing.cause).lower()}")
+        OUT.print(f"  {pb.EntityKind.Name(missing.kind).lower()}: {pb.MissingCause.Name(missing.cause).lower()}")
     for reason in answer.reasons:
-        _OUT.print(f"  {reason.contribution:+.2f}  {reason.text}")
+        OUT.print(f"  {reason.contribution:+.2f}  {reason.text}")
     for feature in answer.features:
-        _OUT.print(f"  {feature.name} = {feature.value:.6g}")
+        OUT.print(f"  {feature.name} = {feature.value:.6g}")
 
 
 @app.command(
@@ -153,14 +149,14 @@ def record(
 
     with FraudClient(target) as client:
         starts = range(0, len(numbered), batch)
-        for start in track(starts, "recording", console=_ERR, disable=as_json or not _ERR.is_terminal):
+        for start in track(starts, "recording", console=ERR, disable=as_json or not ERR.is_terminal):
             events = {number: parsed(number, line) for number, line in numbered[start : start + batch]}
             good = {number: event for number, event in events.items() if event is not None}
             if good:
                 outcomes = _call(partial(client.record, good.values()), target)
                 for number, outcome in zip(good, outcomes, strict=True):
                     note(number, pb.RecordStatus.Name(outcome.status), outcome.field, outcome.reason)
-    _print_outcomes(counts, problems, as_json=as_json)
+    print_outcomes(counts, problems, as_json=as_json)
     if problems:
         raise typer.Exit(ExitCode.BAD_INPUT)
 
@@ -191,7 +187,7 @@ def profile(
     if as_json:
         typer.echo(json.dumps(shown))
         return
-    _print_profile(kind.lower(), entity_id, shown)
+    print_profile(kind.lower(), entity_id, shown)
 
 
 @app.command(epilog="Example: python -m service decision p-20260714-000123")
@@ -216,7 +212,7 @@ def decision(
         typer.echo(json.dumps(documents))
         return
     for document in documents:
-        _print_decision(document)
+        print_decision(document)
 
 
 @app.command(epilog="Example: python -m service lineup --target 127.0.0.1:50051")
@@ -228,15 +224,15 @@ def lineup(target: Target = _TARGET, as_json: Json = False) -> None:
     with FraudClient(target) as client:
         answer = _call(client.lineup, target)
     if as_json:
-        _print_message(answer)
+        print_message(answer)
         return
     for worker in answer.workers:
-        _OUT.print(
+        OUT.print(
             f"worker {worker.worker}: lineup {worker.lineup_revision}, answer {list(worker.answer)}, "
             f"challengers {list(worker.challengers)}" + (f"  [red]{worker.reason}[/red]" if worker.reason else "")
         )
         for version in worker.versions:
-            _OUT.print(f"  version {version.version}: {pb.VersionStatus.Name(version.status)} {version.reason}")
+            OUT.print(f"  version {version.version}: {pb.VersionStatus.Name(version.status)} {version.reason}")
 
 
 @app.command(epilog="Example: python -m service settings --config deploy/service.toml")
@@ -250,8 +246,8 @@ def settings(config: Config = None, as_json: Json = False) -> None:
     table = Table("setting", "value", "default", "meaning")
     for name, default, meaning in rows:
         table.add_row(name, str(values[name]), "" if values[name] == default else str(default), meaning)
-    _OUT.print(table)
-    _OUT.print("environment: FRAUD_ + the name in capitals with __ for the dot, e.g. FRAUD_SERVER__THREADS=8")
+    OUT.print(table)
+    OUT.print("environment: FRAUD_ + the name in capitals with __ for the dot, e.g. FRAUD_SERVER__THREADS=8")
 
 
 @app.command(epilog="Example: FRAUD_STORE__KIND=aerospike python -m service check")
@@ -266,7 +262,7 @@ def check(config: Config = None) -> None:
         store.close()
     if problem:
         _fail(problem, ExitCode.UNAVAILABLE)
-    _OUT.print("store usable")
+    OUT.print("store usable")
 
 
 # --- what commands share ------------------------------------------------------------------------
@@ -303,87 +299,6 @@ def _call(ask: Any, target: str) -> Any:  # noqa: ANN401  whatever the call retu
             _fail(f"{target}: {error.details()}", ExitCode.UNAVAILABLE)
         bad = ExitCode.BAD_INPUT if code is grpc.StatusCode.INVALID_ARGUMENT else ExitCode.FAILED
         _fail(error.details() or code.name, bad)
-
-
-def _print_outcomes(counts: Counter[str], problems: list[dict[str, Any]], *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps({"outcomes": counts, "problems": problems}))
-        return
-    for name, count in sorted(counts.items()):
-        _OUT.print(f"{name:<10} {count:>10,}")
-    for problem in problems[:_SCREENFUL]:
-        _ERR.print(f"line {problem['line']}: {problem['status']}: {problem['field']} {problem['reason']}")
-    if len(problems) > _SCREENFUL:
-        _ERR.print(f"… and {len(problems) - _SCREENFUL:,} more")
-
-
-def _print_message(message: Any) -> None:  # noqa: ANN401  any response
-    from google.protobuf import json_format  # noqa: PLC0415
-
-    typer.echo(json_format.MessageToJson(message, always_print_fields_with_no_presence=True, indent=None))
-
-
-def _when(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") + "Z" if time_ms else "never"
-
-
-def _print_profile(kind: str, entity_id: str, shown: dict[str, Any]) -> None:
-    _OUT.print(f"[bold]{kind} {entity_id}[/bold]  revision {shown['revision']}")
-    table = Table("total", "value")
-    for name, value in shown["totals"].items():
-        table.add_row(name, _when(value) if name.endswith("_ms") else f"{value:,}")
-    _OUT.print(table)
-    for name, series in shown["series"].items():
-        if not series["buckets"]:
-            continue
-        first = next(iter(series["buckets"].values()))
-        table = Table("bucket", *first, title=f"series {name}")
-        for bucket, sums in series["buckets"].items():
-            table.add_row(_when(int(bucket) * series["bucket_ms"]), *(f"{value:,}" for value in sums.values()))
-        _OUT.print(table)
-    for name, entries in shown["recent"].items():
-        if entries:
-            table = Table("id (hashed)", "last met", title=f"recent {name}")
-            for entry, time_ms in entries.items():
-                table.add_row(entry, _when(time_ms))
-            _OUT.print(table)
-
-
-def _print_decision(document: dict[str, Any]) -> None:
-    purchase = document["purchase"]
-    _OUT.print(
-        f"[bold]{document['decision']}[/bold]  purchase {purchase['purchase_id']}  score {document['score']:.4f}  "
-        f"(review from {document['thresholds']['review']:.4f}, decline from {document['thresholds']['decline']:.4f})"
-    )
-    _OUT.print(
-        f"decided {_when(document['decided_at_ms'])}  lineup {document['lineup_revision']}  "
-        f"versions {document['model_versions']}"
-        + ("  [yellow]degraded[/yellow]" if document["degraded"] else "")
-        + ("  recorded" if document["recorded"] else "")
-    )
-    _OUT.print(
-        f"user {purchase['user_id']}  seller {purchase['seller_id'] or '-'}  item {purchase['item_id'] or '-'}  "
-        f"amount {purchase['amount_minor']:,} {purchase['currency']} minor units  quantity {purchase['quantity']}  "
-        f"at {_when(purchase['event_time_ms'])}"
-    )
-    if document["reasons"]:
-        table = Table("log-odds", "reason", "feature", title="reasons")
-        for reason in document["reasons"]:
-            table.add_row(f"{reason['contribution']:+.2f}", reason["text"], reason["code"])
-        _OUT.print(table)
-    table = Table("profile", "revision read", title="profiles as they were read")
-    for kind, seen in document["profiles"].items():
-        table.add_row(kind, seen)
-    _OUT.print(table)
-    table = Table("version", "score", "raw score", "role", title="scores")
-    for one in document["scores"]:
-        role = "shadow" if one["shadow"] else "answer"
-        table.add_row(str(one["version"]), f"{one['score']:.6f}", f"{one['raw_score']:.6f}", role)
-    _OUT.print(table)
-    table = Table("feature", "value", title="row")
-    for name, value in document["row"].items():
-        table.add_row(name, "unknown" if value is None else f"{value:.6g}")
-    _OUT.print(table)
 
 
 def _fail(sentence: str, code: ExitCode) -> NoReturn:

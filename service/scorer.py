@@ -86,6 +86,8 @@ class Scorer:
         """
         lineup = self._lineup()
         purchase = question.purchase
+        if question.record:
+            self._clock.observe(purchase.event_time_ms)
         (view,) = self._store.read((purchase,), self._left(deadline_s))
         known = self._known(view.recorded, purchase)
         if known is not None:
@@ -233,9 +235,7 @@ class Scorer:
 
     def _record(self, record: DecisionRecord) -> DecisionRecord | None:
         """Record the purchase with its decision; returns the decision of a call that was faster."""
-        purchase = record.purchase
-        self._clock.observe(purchase.event_time_ms)
-        (outcome,) = self._store.apply((Submission(purchase, record),))
+        (outcome,) = self._store.apply((Submission(record.purchase, record),))
         self._metrics.outcomes[outcome.status].inc()
         if outcome.status is Status.REJECTED:
             raise InvalidInput([Violation(outcome.field, outcome.reason)])

@@ -12,17 +12,20 @@ from typing import Final
 
 from service.core.decision import DecisionRecord
 from service.core.event import RESERVED_PREFIXES, Event, EventKind, Settlement, derived_id
+from service.core.limits import (
+    EARLIEST_MS,
+    ID_CHARACTERS,
+    ID_WORDS,
+    LATEST_MS,
+    MAX_AMOUNT_MINOR,
+    MAX_EVENT_ID_LENGTH,
+    MAX_ID_LENGTH,
+    MAX_QUANTITY,
+    looks_like_card,
+)
 from service.errors import InvalidInput, Violation
 from service.pb import fraud_pb2 as pb
 from service.settings import IngestSettings
-
-ID_CHARACTERS: Final = r"A-Za-z0-9._:@/+=\-"
-MAX_ID_LENGTH: Final = 128
-MAX_EVENT_ID_LENGTH: Final = 160
-MAX_AMOUNT_MINOR: Final = 10**12
-MAX_QUANTITY: Final = 10**6
-EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01
-LATEST_MS: Final = 4_102_444_800_000  # 2100-01-01
 
 _ID: Final = re.compile(rf"[{ID_CHARACTERS}]{{1,{MAX_ID_LENGTH}}}")
 _EVENT_ID: Final = re.compile(rf"[{ID_CHARACTERS}]{{1,{MAX_EVENT_ID_LENGTH}}}")
@@ -30,27 +33,15 @@ _OPTIONAL: Final = rf"[{ID_CHARACTERS}]{{0,{MAX_ID_LENGTH}}}"
 _PURCHASE_IDS: Final = re.compile(
     rf"[{ID_CHARACTERS}]{{1,{MAX_ID_LENGTH}}}\n[{ID_CHARACTERS}]{{1,{MAX_ID_LENGTH}}}\n{_OPTIONAL}\n{_OPTIONAL}\n{_OPTIONAL}"
 )
-_CARD_LIKE: Final = re.compile(r"[0-9]{12,19}")
-_CARD_SEPARATORS: Final = re.compile(r"[-.:/_+=@]")
 _MAYBE_CARD: Final = re.compile(r"^[-.:/_+=@]*(?:[0-9][-.:/_+=@]*){12,19}$", re.MULTILINE)
 
-_ID_RULE: Final = f"must be 1 to {MAX_ID_LENGTH} characters out of A-Z a-z 0-9 . _ : @ / + = -"
-_EVENT_ID_RULE: Final = f"must be 1 to {MAX_EVENT_ID_LENGTH} characters out of A-Z a-z 0-9 . _ : @ / + = -"
+_ID_RULE: Final = f"must be 1 to {MAX_ID_LENGTH} characters out of {ID_WORDS}"
+_EVENT_ID_RULE: Final = f"must be 1 to {MAX_EVENT_ID_LENGTH} characters out of {ID_WORDS}"
 _CARD_RULE: Final = "looks like a card number: send a keyed hash of the card, never the number, and no number in any id"
 _AMOUNT_RULE: Final = f"must be between 0 and {MAX_AMOUNT_MINOR}"
 _QUANTITY_RULE: Final = f"must be between 1 and {MAX_QUANTITY}, or 0 for one"
 _TIME_RULE: Final = "must be 0 for now, or milliseconds between the years 2000 and 2100"
 _PREFIX_RULE: Final = f"may not begin with {', '.join(RESERVED_PREFIXES)}: these name other events"
-
-
-def looks_like_card(text: str) -> bool:
-    """Tell whether a string passes for a card number: 12 to 19 digits, separators aside, with a valid check digit."""
-    digits = _CARD_SEPARATORS.sub("", text)
-    if not _CARD_LIKE.fullmatch(digits):
-        return False
-    odd = digits[-1::-2]
-    even = digits[-2::-2]
-    return (sum(map(int, odd)) + sum(sum(divmod(2 * int(digit), 10)) for digit in even)) % 10 == 0
 
 
 class Reader:
@@ -150,8 +141,8 @@ class Reader:
         derived = derived_id(event)
         if message.event_id and message.event_id != derived and event.kind is not EventKind.CARD_REPORTED:
             raise InvalidInput([Violation("event_id", "must be empty or the id that follows from the content")])
-        if message.ingest_time_ms and message.ingest_time_ms < event.event_time_ms:
-            raise InvalidInput([Violation("ingest_time_ms", "lies before event_time_ms")])
+        if message.ingest_time_ms and message.ingest_time_ms < event.event_time_ms - self._skew_ms:
+            raise InvalidInput([Violation("ingest_time_ms", f"lies more than {self._skew_ms} ms before event_time_ms")])
         event.event_id = message.event_id or derived
         event.ingest_time_ms = self._ingest_time(message.ingest_time_ms, event.event_time_ms, now_ms)
         return event

@@ -63,7 +63,7 @@ _STEPS_MS: Final = (0, 0, 1, MINUTE_MS, 5 * MINUTE_MS, HOUR_MS, DAY_MS, 29 * DAY
 _DELAYS_MS: Final = (0, 0, 0, 1, 55 * MINUTE_MS, HOUR_MS, 23 * HOUR_MS, DAY_MS, 29 * DAY_MS, 31 * DAY_MS)
 """How long after an event we knew of it: at once, or just in time or just too late for a series."""
 
-_KINDS: Final = (*[EventKind.PURCHASE] * 8, *EventKind)
+_KINDS: Final = (*[EventKind.PURCHASE] * 4, *sorted(FOLLOW_UPS), *EventKind)
 _AMOUNTS: Final = (0, 1, 999, 4_999, 10**12)
 
 
@@ -87,13 +87,13 @@ def make_stream(seed: int | Random, count: int, *, entities: int = 2, orderly: b
 
 
 def _random_event(random: Random, number: int, entities: int) -> Event:
-    """Return an event of any kind; the purchase that a follow-up names is one of the stream, more or less."""
+    """Return an event of any kind; a follow-up names the first purchase, or another, or one that never comes."""
     time_ms = random_time_ms(random)
     fields: dict[str, Any] = {
         "event_time_ms": time_ms,
         "ingest_time_ms": time_ms + random.choice(_DELAYS_MS),
     }
-    kind = random.choice(_KINDS)
+    kind = random.choice(_KINDS) if number else EventKind.PURCHASE
     if kind is EventKind.PURCHASE:
         fields |= {
             "purchase_id": f"p-{number}",
@@ -105,7 +105,7 @@ def _random_event(random: Random, number: int, entities: int) -> Event:
             "quantity": random.choice((1, 1, 2, 1_000_000)),
         }
     elif kind in FOLLOW_UPS:
-        fields["purchase_id"] = f"p-{random.randint(0, number + 1)}"
+        fields["purchase_id"] = f"p-{random.choice((0, 0, random.randint(0, number + 1)))}"
         if kind is EventKind.PURCHASE_SETTLED:
             fields["settlement"] = random.choice(tuple(Settlement)[1:])
     elif kind is EventKind.USER_REGISTERED:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from service.core.event import FOLLOW_UPS, EntityKey, EntityKind, Event, EventKind, Settlement, confirmation_id
-from service.core.fixed import id64, log2_fixed
+from service.core.fixed import id64, log2_fixed, log2_of_count
 from service.core.formula import Reading
 from service.core.profile import Habits
 
@@ -172,9 +172,9 @@ class Oracle:
             case "log_amount_sq":
                 return sum(log2_fixed(event.amount_minor) ** 2 for event in completed)
             case "log_quantity":
-                return sum(log2_fixed(event.quantity) for event in completed)
+                return sum(log2_of_count(event.quantity) for event in completed)
             case "log_quantity_sq":
-                return sum(log2_fixed(event.quantity) ** 2 for event in completed)
+                return sum(log2_of_count(event.quantity) ** 2 for event in completed)
             case "frauds":
                 return len(confirmed) - len(self._events(key, EventKind.FRAUD_CLEARED))
             case "fraud_amount":

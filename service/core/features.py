@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from service.core.aggregates import RECENT_CAP
 from service.core.event import EntityKind
 from service.core.fixed import LOG_SCALE
-from service.core.formula import Formula, Reading, maximum, minimum
+from service.core.formula import Formula, Reading, maximum, minimum, readings
+from service.core.profile import DAY_PARTS
 from service.core.terms import (
     AMOUNT,
     LOG_AMOUNT,
@@ -36,7 +38,7 @@ from service.core.terms import (
     typical,
     window,
 )
-from service.core.windows import DAY_MS, HOUR_MS
+from service.core.windows import DAY_MS, HOUR_MS, SPANS
 
 USER, SELLER, ITEM, CARD = EntityKind.USER, EntityKind.SELLER, EntityKind.ITEM, EntityKind.CARD
 
@@ -60,8 +62,10 @@ class Feature:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Name the definition: 16 hex digits of the SHA-256 of name, version and formula."""
-        text = f"{self.name}\n{self.version}\n{self.formula}"
+        """Name the definition: 16 hex digits of the SHA-256 of name, version, formula and what its words mean."""
+        windows = sorted({one.window for one in readings([self.formula]) if one.window})
+        spans = " ".join(f"{name}={SPANS[name]}" for name in windows)
+        text = f"{self.name}\n{self.version}\n{self.formula}\n{spans}\n{LOG_SCALE} {DAY_PARTS} {RECENT_CAP}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -164,9 +168,9 @@ def _fraud_recency(kind: EntityKind, half_days: float) -> Feature:
     who, noun = _WHO[kind], kind.name.lower()
     return Feature(
         f"fraud_recency_by_{noun}",
-        recency(total(kind, "last_fraud_ms"), half_days * DAY_MS),
+        minimum(maximum(total(kind, "frauds"), 0.0), 1.0) * recency(total(kind, "last_fraud_ms"), half_days * DAY_MS),
         f"How long ago was the last fraud of {who} confirmed?",
-        f"1 at once, one half after {half_days:g} days, 0 for never",
+        f"1 at once, one half after {half_days:g} days, 0 for never or all taken back",
         "A compromised card, terminal or account stays so until somebody acts.",
         f"a fraud of {who} was confirmed recently",
         f"no fraud of {who} was confirmed lately",
@@ -274,7 +278,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
             2.0,
         ),
         "How standard is the number of items for the seller?",
-        "1 / (1 + z²) of log2(quantity + 1)",
+        "1 / (1 + z²) of log2(quantity)",
         "Resellers of stolen goods buy in numbers that nobody else does.",
         "the number of items is exactly what is usual for the seller",
         "the number of items is unusual for the seller",

@@ -34,7 +34,7 @@ def _head(features: Sequence[Feature]) -> list[str]:
         "|---|---|",
         "| `time_ms` | event time of the purchase |",
         "| `amount` | its price in minor units |",
-        f"| `log_amount`, `log_quantity` | log2(x + 1) of price and number of items, in units of 1/{LOG_SCALE} |",
+        f"| `log_amount`, `log_quantity` | log2(price + 1) and log2(number of items), in units of 1/{LOG_SCALE} |",
         "| `user.purchases` | a total since ever |",
         "| `user.purchases_7d` | a sum over a window |",
         f"| `user.day_part` | purchases in the same {DAY_PART_MS // HOUR_MS} hours of the day (UTC) |",

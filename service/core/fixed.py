@@ -69,6 +69,16 @@ def log2_fixed_array(x: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return scaled
 
 
+def log2_of_count(x: int) -> int:
+    """Return log2 of a count in units of 1/`LOG_SCALE`: 0 for one, and for none at all."""
+    return log2_fixed(x - 1) if x > 1 else 0
+
+
+def log2_of_count_array(x: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return `log2_of_count` of each element, for 0 <= x < 2^53."""
+    return log2_fixed_array(np.maximum(x.astype(np.int64) - 1, 0))
+
+
 def id64(entity_id: str) -> int:
     """Return a signed 64-bit hash of an id, never 0 (0 stands for "absent"); the key in capped maps.
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.core.event import KINDS, EntityKind
-from service.core.profile import DAY_PART_MS, DAY_PARTS, SCHEMAS, Image
+from service.core.profile import DAY_PART_MS, DAY_PARTS, SCHEMAS
 from service.core.windows import SERIES, WINDOWS, Series
 
 Column = npt.NDArray[np.float64]
@@ -231,8 +231,12 @@ _NUMPY: Final[dict[str, Callable[[Column, Column], Column]]] = {
 
 # --- one row ------------------------------------------------------------------------------------
 
+Readable = tuple[float, ...]
+"""An image, or one of an older layout widened to the newest, with NaN among its integers."""
+
 RowFunction = Callable[
-    [int, int, int, int, int, int, int, Image | None, Image | None, Image | None, Image | None], list[float]
+    [int, int, int, int, int, int, int, Readable | None, Readable | None, Readable | None, Readable | None],
+    list[float],
 ]
 """`row(time_ms, amount, log_amount, log_quantity, user64, seller64, card64, user, seller, item, card)`.
 

@@ -15,11 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import accumulate
+from operator import sub
 from typing import Final, Literal, NamedTuple
 
 from service.core.aggregates import Bucketed, Earliest, Latest, Recent, Scalar, Sum
 from service.core.event import KINDS, EntityKey, EntityKind, Event, EventKind, Settlement
-from service.core.fixed import id64, log2_fixed
+from service.core.fixed import id64, log2_fixed, log2_of_count
 from service.core.windows import DAYS, FIVE_MINUTES, HOUR_MS, HOURS, SERIES
 
 Image = tuple[int, ...]
@@ -218,7 +220,7 @@ class Update(NamedTuple):
 def amounts_of(purchase: Event) -> tuple[int, ...]:
     """Return the integers that a purchase (or listing) adds, indexed by `Source`."""
     log_amount = log2_fixed(purchase.amount_minor)
-    log_quantity = log2_fixed(purchase.quantity)
+    log_quantity = log2_of_count(purchase.quantity)
     return (
         1,
         -1,
@@ -370,12 +372,12 @@ class ProfileState:
             size = image[schema.series_at[one.name]]
             buckets = image[at : at + size]
             at += size
-            measures = len(one.series.measures)
-            sums = [image[at + m * (size + 1) : at + (m + 1) * (size + 1)] for m in range(measures)]
-            at += measures * (size + 1)
-            state.series[index] = {
-                bucket: [running[i + 1] - running[i] for running in sums] for i, bucket in enumerate(buckets)
-            }
+            columns = []
+            for _ in one.series.measures:
+                running = image[at : at + size + 1]
+                columns.append(map(sub, running[1:], running))
+                at += size + 1
+            state.series[index] = dict(zip(buckets, map(list, zip(*columns, strict=True)), strict=True))
         for index, recent in enumerate(schema.recents):
             size = image[schema.recent_at[recent.name]]
             state.recents[index] = dict(zip(image[at : at + size], image[at + size : at + 2 * size], strict=True))
@@ -415,11 +417,7 @@ class ProfileState:
         for one, buckets in zip(schema.series, series, strict=True):
             flat += buckets
             for measure in range(len(one.series.measures)):
-                running = 0
-                flat.append(0)
-                for sums in buckets.values():
-                    running += sums[measure]
-                    flat.append(running)
+                flat += accumulate((sums[measure] for sums in buckets.values()), initial=0)
         for entries in recents:
             flat += entries
             flat += entries.values()
@@ -453,16 +451,11 @@ def widened(state: ProfileState, older: Schema, newest: Schema) -> tuple[float, 
     for one in newest.series:
         kept = buckets[one.name]
         flat += kept
-        had = series[one.name][0].series.measures if one.name in series else ()
-        for measure in one.series.measures:
-            if measure not in had:
-                flat += [unknown] * (len(kept) + 1)
-                continue
-            running = 0
-            flat.append(0)
-            for sums in kept.values():
-                running += sums[had.index(measure)]
-                flat.append(running)
+        for measure in range(len(one.series.measures)):
+            # A new measure comes with a new series: a series is known wholly or not at all.
+            flat += (
+                accumulate((sums[measure] for sums in kept.values()), initial=0) if one.name in series else [unknown]
+            )
     for recent in newest.recents:
         entries = recent.value(recents.get(recent.name, {}))
         flat += entries

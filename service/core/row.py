@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from service.core.event import Event
-from service.core.fixed import id64, log2_fixed
-from service.core.formula import RowFunction
-from service.core.profile import Image
+from service.core.fixed import id64, log2_fixed, log2_of_count
+from service.core.formula import Readable, RowFunction
 
 
-def row_of(row: RowFunction, purchase: Event, images: Sequence[Image | None]) -> list[float]:
+def row_of(row: RowFunction, purchase: Event, images: Sequence[Readable | None]) -> list[float]:
     """Return the row that `row` makes of a purchase and four images of the newest layout, in the order of `KINDS`.
 
     An image is EMPTY for an entity that is unknown, None for one that is absent or could not be read.
@@ -20,7 +19,7 @@ def row_of(row: RowFunction, purchase: Event, images: Sequence[Image | None]) ->
         purchase.event_time_ms,
         purchase.amount_minor,
         log2_fixed(purchase.amount_minor),
-        log2_fixed(purchase.quantity),
+        log2_of_count(purchase.quantity),
         id64(purchase.user_id) if purchase.user_id else 0,
         id64(purchase.seller_id) if purchase.seller_id else 0,
         id64(purchase.card_hash) if purchase.card_hash else 0,

@@ -77,8 +77,8 @@ def typical(
 PRICE_PRIOR: Final = (12.0, 1.5)
 """A price is about 2^12 minor units (41.00), give or take a factor of 2^1.5."""
 
-QUANTITY_PRIOR: Final = (1.2, 0.5)
-"""log2(quantity + 1) is about 1.2: mostly one item."""
+QUANTITY_PRIOR: Final = (0.2, 0.5)
+"""log2(quantity) is about 0.2: mostly one item."""
 
 
 def price_typicality(kind: EntityKind) -> Formula:

@@ -66,3 +66,9 @@ WINDOWS: Final = {
         Window("30d", "d1", 30),
     )
 }
+
+SPANS: Final = {
+    window.name: f"{window.count}x{next(one.bucket_ms for one in SERIES if one.name == window.series)}ms"
+    for window in WINDOWS.values()
+}
+"""What each window means: buckets and their width, for fingerprints."""

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from service.core.event import KINDS, Event, EventKind
 from service.core.features import Feature
-from service.core.formula import compile_row
+from service.core.formula import Readable, compile_row
 from service.core.profile import LAYOUT, Image, widen
 from service.core.row import row_of
 from service.errors import BadArtifact
@@ -82,10 +82,10 @@ class Moment(NamedTuple):
     images: Images
 
 
-def newest(images: Images) -> list[Image | None]:
+def newest(images: Images) -> list[Readable | None]:
     """Return images of any layout as the newest layout has them."""
     return [
-        image if image is None or image[0] == LAYOUT else widen(kind, image)  # type: ignore[misc]  # NaN among integers
+        image if image is None or image[0] == LAYOUT else widen(kind, image)
         for kind, image in zip(KINDS, images, strict=True)
     ]
 

@@ -118,7 +118,8 @@ class Store(Protocol):
         """Apply events in their order and return one outcome for each; one bad event stops no other.
 
         Returns when they are durable. An event whose fate is open is RETRY: repeating it is harmless.
-        Follow-ups of a purchase that is not known are PARKED and applied when it comes.
+        Follow-ups of a purchase that is not known are PARKED and applied when it comes. Raises
+        StoreUnavailable when the store is closed, was opened before a fork, or does not answer at all.
         """
 
     def events(self, cursor: str, limit: int) -> EventPage:

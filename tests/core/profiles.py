@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from service.core.event import KINDS, EntityKey, EntityKind, Event
-from service.core.fixed import id64, log2_fixed
+from service.core.fixed import id64, log2_fixed, log2_of_count
 from service.core.formula import Reading, RowFunction
 from service.core.profile import EMPTY, SCHEMAS, Habits, Image, ProfileState, Update, updates_of
 from service.core.windows import WINDOWS
@@ -49,7 +49,7 @@ def facts_of(purchase: Event) -> tuple[int, int, int, int]:
         purchase.event_time_ms,
         purchase.amount_minor,
         log2_fixed(purchase.amount_minor),
-        log2_fixed(purchase.quantity),
+        log2_of_count(purchase.quantity),
     )
 
 

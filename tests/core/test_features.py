@@ -135,9 +135,9 @@ def test_formulas_read_as_they_are_computed(case: tuple[Event, Images]) -> None:
 
 
 def test_there_are_enough_and_not_too_many() -> None:
-    """The set holds the seven features of the talk and stays between 30 and 60."""
+    """The set holds the seven features of the talk and stays between 30 and 50."""
     assert set(THE_TALK) <= set(BY_NAME)
-    assert 30 <= len(FEATURES) <= 60
+    assert 30 <= len(FEATURES) <= 50
 
 
 def test_names_are_unique() -> None:

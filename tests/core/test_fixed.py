@@ -39,6 +39,11 @@ def test_arrays_have_the_same_logarithms(values: list[int]) -> None:
     assert log2_fixed_array(np.array(values, dtype=np.int64)).tolist() == [log2_fixed(x) for x in values]
 
 
+def test_arrays_have_the_same_logarithms_of_small_amounts() -> None:
+    """So do the amounts and quantities that are met every day, all of them."""
+    assert log2_fixed_array(np.arange(10_000)).tolist() == [log2_fixed(x) for x in range(10_000)]
+
+
 @given(st.text())
 def test_id64_fits_a_signed_word_and_is_never_absent(entity_id: str) -> None:
     """A hash fits a signed 64-bit integer and is never 0, which stands for "absent"."""

@@ -195,7 +195,7 @@ def assert_untouched(app: App) -> None:
 def test_bytes_that_are_no_message_are_refused(app: App) -> None:
     """Garbage is INVALID_ARGUMENT, never INTERNAL."""
     with grpc.insecure_channel(f"127.0.0.1:{app.server.port}") as channel:
-        call = channel.unary_unary("/fraud.v1.FraudScoring/Score")
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/fraud.v1.FraudScoring/Score")
         for data in (b"\xff\xff\xff", b"\x0a\x04\x0a\x02\xff\xfe", b"\x0a\x7f"):
             with pytest.raises(grpc.RpcError) as refused:
                 call(data, timeout=5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -67,7 +67,7 @@ class Bench:
         self.watcher = Watcher(RegistrySettings(path=self.registry), "attempts", lambda: NOW_MS)
         self.kept = Kept()
         self.metrics = Metrics()
-        settings = ScoringSettings(**scoring)  # type: ignore[arg-type]
+        settings = ScoringSettings(**scoring)
         self.scorer = Scorer(self.store, self.watcher, self.kept, EventClock(NOW_MS), settings, self.metrics)
 
     def go_live(self) -> None:
@@ -77,7 +77,7 @@ class Bench:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Path:
     """Give a place for store and registry."""
     return tmp_path
 

@@ -174,7 +174,7 @@ def test_a_store_of_a_newer_format_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_profile_of_a_newer_layout_is_unreadable(tmp_path: Path) -> None:
-    """It is flagged in a view and raises alone, as after a release was taken back."""
+    """It is flagged in a view, and what touches it waits alone, as after a release was taken back."""
     open_store(tmp_path).close()
     image = (1_000_000, *EMPTY[EntityKind.USER][1:])
     with lmdb.open(str(tmp_path), max_dbs=Tables.COUNT) as environment, environment.begin(write=True) as transaction:
@@ -186,4 +186,9 @@ def test_a_profile_of_a_newer_layout_is_unreadable(tmp_path: Path) -> None:
     assert good.unreadable == ()
     with pytest.raises(StoreUnavailable, match="layout"):
         store.profile(USER)
+    waits, applied = store.apply([Submission(make_purchase()), Submission(make_purchase("p-2", user_id="u-2"))])
+    assert (waits.status, applied.status) == (Status.RETRY, Status.APPLIED)
+    assert "layout" in waits.reason
+    assert applied.revisions == tuple((key, 1) for key in make_purchase("p-2", user_id="u-2").keys())
+    assert len(assert_whole(store)) == 1
     store.close()

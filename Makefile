@@ -1,0 +1,56 @@
+# `make` alone lists what there is. Everything runs in .venv, which the first target makes by itself.
+
+PYTHON := .venv/bin/python
+STAMP := .venv/.installed
+UV_COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run serve test check format bench lock proto docs clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv from requirements.lock (every other target does this first)
+
+$(STAMP): pyproject.toml requirements.lock scripts/setup.sh
+	@scripts/setup.sh
+	@touch $@
+
+run: setup ## Show everything once: simulate, record, train, promote, score; ends by itself
+	@$(PYTHON) -m training.demo
+
+serve: setup ## Serve until Ctrl-C
+	@$(PYTHON) -m service serve
+
+test: setup ## Run the tests
+	@$(PYTHON) -m pytest
+
+check: setup ## Run everything that must hold: format, lint, types, import contracts, tests
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-logo
+	@$(PYTHON) -m pytest
+
+format: setup ## Format the code and fix what can be fixed
+	@.venv/bin/ruff check --fix --quiet . || true
+	@.venv/bin/ruff format .
+
+bench: setup ## Run the microbenchmarks of hot operations
+	@$(PYTHON) -m pytest tests/bench -o python_files='bench_*.py' --benchmark-columns=min,median,iqr,ops --benchmark-sort=name
+
+lock: setup ## Pin the newest versions that pyproject.toml allows, with hashes
+	@$(UV_COMPILE) --upgrade --extra training --extra dev --output-file requirements.lock pyproject.toml
+	@$(UV_COMPILE) --upgrade --constraint requirements.lock --output-file requirements-service.lock pyproject.toml
+
+proto: setup ## Generate service/pb from proto/
+	@scripts/generate-proto.sh
+
+docs: setup ## Write docs/features.md from the declarations
+	@$(PYTHON) -c 'from service.core.features_doc import features_markdown; print(features_markdown())' > docs/features.md.new
+	@mv docs/features.md.new docs/features.md
+
+clean: ## Remove .venv and caches; what the service keeps in var/ stays
+	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Tests of the offline half: replay against the profiles themselves, training, benchmark and commands."""

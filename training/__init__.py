@@ -1,0 +1,1 @@
+"""The offline half: from events to a promoted model."""

@@ -1,0 +1,97 @@
+"""What a version brings along to be believed: metrics, golden cases, and what its inputs looked like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from service.core.event import KINDS
+from service.core.features import Feature
+from service.core.formula import compile_row
+from service.core.profile import Habits
+from service.core.row import row_of
+from service.registry.golden import Golden, Moment, make_golden
+from service.registry.manifest import Baseline, Histogram, Interval
+from training.fit import without
+from training.kernel import Integers
+from training.metrics import Column, Labels, Metric, average_precision, estimate, recall_at, roc_auc
+from training.model import Model
+from training.order import EventSource
+from training.profiles import moments_at
+from training.replay import Matrix
+
+GOLDEN_MOMENTS: Final = 8
+SCORE_EDGES: Final = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+FEATURE_EDGES: Final = tuple(np.linspace(0.0, 1.0, 21).tolist())
+
+
+class Rows(NamedTuple):
+    """The rows of one part of a split; `places` are theirs in the dataset."""
+
+    places: npt.NDArray[np.intp]
+    matrix: Matrix
+    labels: Labels
+
+
+def metrics_of(
+    model: Model, parts: Mapping[str, Rows], features: Sequence[Feature], review_rate: float, seed: int
+) -> dict[str, dict[str, Interval]]:
+    """Return the metrics of each part, and what `validation` loses without one profile and without any."""
+    wanted: dict[str, Metric] = {
+        "average_precision": average_precision,
+        "roc_auc": roc_auc,
+        f"recall_at_{review_rate:g}": recall_at(review_rate),
+    }
+    found = {}
+    for name, part in parts.items():
+        scores = model.scores(part.matrix)
+        estimates = {what: estimate(metric, part.labels, scores, seed) for what, metric in wanted.items()}
+        found[name] = {what: Interval(value=one.value, low=one.low, high=one.high) for what, one in estimates.items()}
+    validation = parts["validation"]
+    missing = {kind.name.lower(): (kind,) for kind in KINDS} | {"any": KINDS}
+    for name, kinds in missing.items():
+        scores = model.scores(without(validation.matrix, features, kinds))
+        value = average_precision(validation.labels, scores)
+        found[f"validation_without_{name}_profile"] = {"average_precision": Interval(value=value)}
+    return found
+
+
+def golden_of(
+    model: Model,
+    features: Sequence[Feature],
+    positions: Integers,
+    matrix: Matrix,
+    source: EventSource,
+    habits: Habits,
+    seed: int,
+) -> Golden:
+    """Return golden cases from these rows: the riskiest, the least risky, others, and one without any profile.
+
+    `positions` are the places of the rows in the stream. Their profiles are rebuilt event by event; a row
+    that replay made otherwise is a broken invariant.
+    """
+    ranked = np.argsort(model.booster.raw_scores(matrix), kind="stable")
+    others = np.random.default_rng(seed).choice(ranked, min(GOLDEN_MOMENTS - 2, ranked.size), replace=False)
+    chosen = np.unique(np.append(others, ranked[[0, -1]]))
+    moments = moments_at(source, positions[chosen].tolist(), habits)
+    compute = compile_row([feature.formula for feature in features])
+    for replayed, moment in zip(matrix[chosen], moments, strict=True):
+        served = np.array(row_of(compute, moment.purchase, moment.images))
+        assert np.array_equal(served, replayed, equal_nan=True), "replay differs from the profiles"
+    unread = Moment(moments[-1].purchase, (None,) * len(KINDS))
+    return make_golden(features, model, [*moments, unread])
+
+
+def baseline_of(model: Model, matrix: Matrix, features: Sequence[Feature]) -> Baseline:
+    """Return what features and score looked like over these rows."""
+    columns = {feature.name: _histogram(matrix[:, at], FEATURE_EDGES) for at, feature in enumerate(features)}
+    return Baseline(features=columns, score=_histogram(model.scores(matrix), SCORE_EDGES))
+
+
+def _histogram(column: Column, edges: tuple[float, ...]) -> Histogram:
+    known = column[~np.isnan(column)]
+    counts, _ = np.histogram(known, edges)
+    return Histogram(edges=edges, counts=tuple(counts.tolist()), unknown=int(column.size - known.size))
