@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from service.core.compiled import compile_row
 from service.core.event import KINDS
 from service.core.features import Feature
-from service.core.formula import compile_row
 from service.core.profile import Habits
 from service.core.row import row_of
 from service.registry.golden import Golden, Moment, make_golden

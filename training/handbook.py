@@ -191,10 +191,19 @@ class Benchmark:
     weeks: tuple[WeekResult, ...]
     scores: Column
 
-    def table(self) -> pl.DataFrame:
-        """Return `transaction_id, score` for every row of the weeks, in the order of time."""
+    def write_scores(self, out: Path) -> None:
+        """Write `transaction_id, score` for every row of the weeks, in the order of time. Raises BadSetting."""
         scored = ~np.isnan(self.scores)
-        return pl.DataFrame({"transaction_id": self.transactions.id[scored], "score": self.scores[scored]})
+        table = pl.DataFrame({"transaction_id": self.transactions.id[scored], "score": self.scores[scored]})
+        try:
+            table.write_parquet(out)
+        except OSError as error:
+            raise BadSetting(f"scores file {out}: {error.strerror or error}") from error
+
+
+def mean_of(weeks: Sequence[WeekResult]) -> dict[str, float]:
+    """Return the means over the weeks of what is measured."""
+    return {name: float(np.mean([getattr(week, name) for week in weeks])) for name in ("auc", "ap", "cp100")}
 
 
 def run(events: Path, options: Options, progress: Progress) -> Benchmark:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from service.core.compiled import Readable, RowFunction
 from service.core.event import Event
 from service.core.fixed import id64, log2_fixed, log2_of_count
-from service.core.formula import Readable, RowFunction
 
 
 def row_of(row: RowFunction, purchase: Event, images: Sequence[Readable | None]) -> list[float]:

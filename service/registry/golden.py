@@ -13,9 +13,9 @@ from typing import Annotated, Final, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
+from service.core.compiled import Readable, compile_row
 from service.core.event import KINDS, Event, EventKind
 from service.core.features import Feature
-from service.core.formula import Readable, compile_row
 from service.core.profile import LAYOUT, Image, widen
 from service.core.row import row_of
 from service.errors import BadArtifact

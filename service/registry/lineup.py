@@ -15,9 +15,9 @@ from struct import Struct
 
 import numpy as np
 
+from service.core.compiled import RowFunction, compile_row
 from service.core.decision import ReasonShown, Thresholds
 from service.core.features import FEATURES, Feature, layout_id
-from service.core.formula import RowFunction, compile_row
 from service.errors import BadSetting
 from service.registry.lineup_file import BlendAnswer, CanaryAnswer, LineupSpec
 from service.registry.manifest import Histogram

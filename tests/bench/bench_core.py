@@ -11,10 +11,10 @@ from typing import Literal
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from service.core.compiled import compile_row
 from service.core.event import KINDS, EntityKind
 from service.core.features import FEATURES
 from service.core.fixed import id64, log2_fixed
-from service.core.formula import compile_row
 from service.core.profile import EMPTY, ProfileState, updates_of
 from tests.core.profiles import Images, facts_of, ids_of
 from tests.make import NOW_MS, filled_image, make_purchase

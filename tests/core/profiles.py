@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from service.core.compiled import RowFunction
 from service.core.event import KINDS, EntityKey, EntityKind, Event
 from service.core.fixed import id64, log2_fixed, log2_of_count
-from service.core.formula import Reading, RowFunction
+from service.core.formula import Reading
 from service.core.profile import EMPTY, SCHEMAS, Habits, Image, ProfileState, Update, updates_of
 from service.core.windows import WINDOWS
 from tests.oracle import Applied

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.core.compiled import compile_row
 from service.core.event import KINDS, EntityKey, EntityKind, Event
 from service.core.features import BY_NAME, FEATURES, Feature, layout_id
-from service.core.formula import Constant, Fact, compile_row, evaluate_columns, maximum, minimum, readings, root
+from service.core.formula import Constant, Fact, evaluate_columns, maximum, minimum, readings, root
 from service.core.profile import Image
 from service.core.windows import WINDOWS
 from tests.core.profiles import Images, facts_of, images_after, images_of, row_of, updates

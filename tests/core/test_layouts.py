@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from service.core.compiled import compile_row
 from service.core.event import KINDS, EntityKey, EntityKind, Event
-from service.core.formula import Reading, compile_row
+from service.core.formula import Reading
 from service.core.profile import EMPTY, SCHEMAS, Image, ProfileState, Schema, widen, widened
 from service.core.windows import WINDOWS
 from tests.core.profiles import every_reading, row_of, updates

@@ -8,8 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.core.compiled import compile_row
 from service.core.event import EntityKey, EntityKind, Event, EventKind
-from service.core.formula import Reading, compile_row
+from service.core.formula import Reading
 from service.core.profile import Habits, describe, effects_of, is_late
 from service.core.windows import HOUR_MS, MINUTE_MS
 from tests.core.profiles import every_reading, images_after, images_of, row_of, updates

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from service.core.compiled import compile_row
 from service.core.decision import ReasonShown
 from service.core.features import BY_NAME, FEATURES, layout_id
-from service.core.formula import compile_row
 from service.core.row import row_of
 from service.errors import BadSetting
 from service.registry.artifact import version_path

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from service.core.compiled import compile_row
 from service.core.event import Event, EventKind
 from service.core.features import Feature
-from service.core.formula import compile_row
 from service.core.profile import Habits
 from service.core.row import row_of
 from training.events import EVENT_COLUMNS, SCHEMA

@@ -1,0 +1,452 @@
+"""The command line of the offline half: `python -m training`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from getpass import getuser
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+import typer
+from pydantic import BaseModel, ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from service.errors import BadSetting, CallerError, DependencyError, FraudError, OperatorError
+from service.exit_codes import EPILOG, ExitCode
+
+if TYPE_CHECKING:
+    from training.events import Progress as Tell
+    from training.handbook import WeekResult
+    from training.importer import ImportSummary
+    from training.train import TrainSummary
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="From events to a promoted model: simulate or import, replay, train, promote, benchmark.",
+    epilog=(
+        f"{EPILOG}\n\nExample: python -m training simulate market.parquet, then "
+        "python -m training train market.parquet, then python -m training promote 1"
+    ),
+)
+benchmark = typer.Typer(no_args_is_help=True, help="Run a published protocol on data that you have.")
+app.add_typer(benchmark, name="benchmark")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines, and nothing else.")]
+Events = Annotated[Path, typer.Argument(metavar="EVENTS", help="Event file (Parquet) of `simulate` or `import`.")]
+Registry = Annotated[
+    Path, typer.Option("--registry", "-r", envvar="FRAUD_REGISTRY__PATH", help="Folder of the model registry.")
+]
+Who = Annotated[str, typer.Option(help="Who does it, for the history; you, when left out.", show_default=False)]
+Why = Annotated[str, typer.Option(help="Why, for the history.")]
+Habits = Annotated[
+    str, typer.Option(help="What habits are made of: attempts or settlements, as the service's ingest.habits.")
+]
+
+_REGISTRY: Final = Path("var/registry")
+_OUT: Final = Console()
+_ERR: Final = Console(stderr=True)
+
+Options = TypeVar("Options", bound=BaseModel)
+
+
+@app.command(
+    epilog="Examples:\n\n  python -m training simulate market.parquet\n\n"
+    "  python -m training simulate big.parquet --purchases 2500000 --days 180 --seed 11 --json"
+)
+def simulate(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Event file to write (Parquet).")],
+    purchases: Annotated[int, typer.Option(help="Purchases in all.")] = 100_000,
+    days: Annotated[int, typer.Option(help="Days of purchases.")] = 60,
+    fraud_rate: Annotated[float, typer.Option(help="Share of the purchases that are fraud.")] = 0.01,
+    last_day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The last day (UTC).")] = datetime(
+        2026, 7, 30, tzinfo=UTC
+    ),
+    seed: Annotated[int, typer.Option(help="The same seed gives the same market.")] = 7,
+    as_json: Json = False,
+) -> None:
+    """Simulate a market: registrations, purchases, settlements, reports, chargebacks and named frauds."""
+    from training.simulate import MarketSettings  # noqa: PLC0415  other commands start faster without it
+    from training.simulate import simulate as simulate_market  # noqa: PLC0415
+
+    values = {"purchases": purchases, "days": days, "fraud_rate": fraud_rate, "last_day": last_day.date(), "seed": seed}
+    settings = _options(MarketSettings, values)
+    with _progress(quiet=as_json) as tell:
+        summary = simulate_market(settings, out, tell)
+    shown = {
+        "path": str(summary.file.path),
+        "events": summary.file.rows,
+        "content_hash": summary.file.content_hash,
+        "purchases": summary.purchases,
+        "frauds": summary.frauds,
+        "patterns": summary.patterns,
+        "first_event_ms": summary.first_event_ms,
+        "last_event_ms": summary.last_event_ms,
+    }
+    _show(shown, as_json=as_json)
+
+
+@app.command(
+    "import",
+    epilog="Examples:\n\n  python -m training import transactions.parquet events.parquet --mapping handbook\n\n"
+    "  python -m training import sales.csv events.parquet --mapping sales.toml --strict",
+)
+def import_(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="Parquet, CSV or JSON Lines.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Event file to write (Parquet).")],
+    mapping: Annotated[str, typer.Option("--mapping", "-m", help="TOML file, or the name of a built-in mapping.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse the file when any row is bad.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Import purchases from a file; FRAUD_HASH_KEY holds the key for ids that the mapping hashes."""
+    from training.importer import import_file  # noqa: PLC0415
+    from training.mapping import load_mapping  # noqa: PLC0415
+
+    key = os.environ.get("FRAUD_HASH_KEY", "").encode()
+    with _progress(quiet=as_json) as tell:
+        summary = import_file(source, load_mapping(mapping), out, tell, strict=strict, hash_key=key)
+    _show(_import_shown(summary), as_json=as_json)
+    for finding in summary.findings if not as_json else ():
+        _ERR.print(f"left out: {finding}")
+
+
+@app.command(epilog="Example: python -m training replay events.parquet rows.parquet")
+def replay(
+    events: Events,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Rows file to write (Parquet).")],
+    habits: Habits = "attempts",
+    as_json: Json = False,
+) -> None:
+    """Replay an event file to the rows that the service would have built, one for each purchase."""
+    from service.core.features import FEATURES  # noqa: PLC0415
+    from training.rows_file import write_rows  # noqa: PLC0415
+    from training.train import TrainOptions  # noqa: PLC0415
+
+    checked = _options(TrainOptions, {"habits": habits}).habits
+    with _progress(quiet=as_json) as tell:
+        rows = write_rows(events, out, FEATURES, checked, tell)
+    _show({"path": str(out), "rows": rows, "features": len(FEATURES)}, as_json=as_json)
+
+
+@app.command(
+    epilog="Examples:\n\n  python -m training train events.parquet\n\n"
+    "  python -m training train events.parquet --label-delay-days 14 --test-share 0 --parameter num_leaves=31"
+)
+def train(
+    events: Events,
+    registry: Registry = _REGISTRY,
+    seed: Annotated[int, typer.Option(help="The same events and seed give the same model.")] = 7,
+    habits: Habits = "attempts",
+    cutoff: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Use nothing that became known later (UTC)."),
+    ] = None,
+    label_delay_days: Annotated[float, typer.Option(help="Purchases younger than that are left out.")] = 7.0,
+    validation_share: Annotated[float, typer.Option(help="Share of the time that sets thresholds.")] = 0.2,
+    test_share: Annotated[float, typer.Option(help="Share of the time that is judged once; 0 = none.")] = 0.2,
+    blank_share: Annotated[float, typer.Option(help="Share of rows also learned without profiles.")] = 0.1,
+    review_rate: Annotated[float, typer.Option(help="Share of the purchases to review or decline.")] = 0.02,
+    decline_precision: Annotated[float, typer.Option(help="Share of the declined that must be fraud.")] = 0.9,
+    parameter: Annotated[list[str] | None, typer.Option(help="LightGBM's name=value; may be repeated.")] = None,
+    notes: Annotated[str, typer.Option(help="For people; kept in the manifest.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Train a model and publish it as a new version; nothing goes live by it."""
+    from training.train import TrainOptions  # noqa: PLC0415
+    from training.train import train as train_model  # noqa: PLC0415
+
+    values = {
+        "seed": seed,
+        "habits": habits,
+        "cutoff_ms": 0 if cutoff is None else int(cutoff.replace(tzinfo=UTC).timestamp() * 1000),
+        "label_delay_days": label_delay_days,
+        "validation_share": validation_share,
+        "test_share": test_share,
+        "blank_share": blank_share,
+        "review_rate": review_rate,
+        "decline_precision": decline_precision,
+        "parameters": _parameters(parameter or ()),
+        "notes": notes,
+    }
+    options = _options(TrainOptions, values)
+    with _progress(quiet=as_json) as tell:
+        summary = train_model(events, registry, options, datetime.now(UTC), tell)
+    _show_training(summary, as_json=as_json)
+
+
+@app.command(epilog="Example: python -m training models --json")
+def models(registry: Registry = _REGISTRY, as_json: Json = False) -> None:
+    """List the published versions, and which of them are live."""
+    from service.registry.artifact import read_manifest, version_path, versions  # noqa: PLC0415
+    from service.registry.lineup_file import read_lineup  # noqa: PLC0415
+
+    lineup = read_lineup(registry)
+    listed = []
+    for version in versions(registry):
+        manifest = read_manifest(version_path(registry, version))
+        answers = lineup is not None and version in lineup.answering
+        shadows = lineup is not None and version in lineup.shadowing
+        measured = manifest.metrics.get("test", manifest.metrics.get("validation", {}))
+        precision = measured.get("average_precision")
+        listed.append(
+            {
+                "version": version,
+                "role": "answers" if answers else "shadows" if shadows else "",
+                "created_at": manifest.created_at.isoformat(timespec="seconds"),
+                "features": len(manifest.features),
+                "trees": manifest.trees,
+                "average_precision": None if precision is None else precision.value,
+                "notes": manifest.notes,
+            }
+        )
+    if as_json:
+        typer.echo(json.dumps(listed))
+    elif listed:
+        _OUT.print(_table(listed))
+    else:
+        _OUT.print(f"{registry} holds no versions: publish one with `python -m training train EVENTS`")
+
+
+@app.command(epilog='Example: python -m training promote 7 --why "better on July"')
+def promote(
+    version: Annotated[int, typer.Argument(min=1, help="Number of the version.")],
+    registry: Registry = _REGISTRY,
+    who: Who = "",
+    why: Why = "",
+    as_json: Json = False,
+) -> None:
+    """Make a version the one that answers, after every check that a service makes; services follow by themselves."""
+    from service.registry.promotion import promote as promote_version  # noqa: PLC0415
+
+    lineup = promote_version(registry, version, who or getuser(), why)
+    _show({"champion": lineup.champion, "lineup_revision": lineup.revision}, as_json=as_json)
+
+
+@app.command(epilog='Example: python -m training rollback --why "too many reviews"')
+def rollback(registry: Registry = _REGISTRY, who: Who = "", why: Why = "", as_json: Json = False) -> None:
+    """Go back to what answered before the last promotion."""
+    from service.registry.promotion import rollback as roll_back  # noqa: PLC0415
+
+    lineup = roll_back(registry, who or getuser(), why)
+    _show({"champion": lineup.champion, "lineup_revision": lineup.revision}, as_json=as_json)
+
+
+@benchmark.command(
+    epilog="Examples:\n\n  python -m training benchmark handbook --data transactions.parquet --weeks 1\n\n"
+    "  python -m training benchmark handbook --data transactions.parquet --train-days 56 --out scores.parquet --json\n\n"
+    "  python -m training benchmark handbook --data transactions.parquet --weeks 1 --online"
+)
+def handbook(
+    data: Annotated[Path, typer.Option(help="The handbook's transactions, as one Parquet file.")],
+    first_test_week: Annotated[
+        datetime, typer.Option(formats=["%Y-%m-%d"], help="First day of the first test week.")
+    ] = datetime(2018, 8, 8, tzinfo=UTC),
+    weeks: Annotated[int | None, typer.Option(min=1, help="Test weeks; left out: all that the file holds.")] = None,
+    train_days: Annotated[int, typer.Option(min=1, help="Days to train on, ending 7 days before each week.")] = 7,
+    out: Annotated[Path | None, typer.Option(help="Write transaction_id, score for every row of the weeks.")] = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="Also score through a running service, and compare.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the published protocol of the Fraud Detection Handbook: train, test and judge week by week."""
+    from training.handbook import Options as HandbookOptions  # noqa: PLC0415
+    from training.handbook import import_handbook, mean_of, run  # noqa: PLC0415
+
+    options = HandbookOptions(first_test_week.date(), weeks, train_days)
+    with TemporaryDirectory(prefix="handbook-") as name, _progress(quiet=as_json) as tell:
+        events = Path(name) / "events.parquet"
+        import_handbook(data, events, tell)
+        result = run(events, options, tell)
+        if out is not None:
+            result.write_scores(out)
+        compared = _online(events, Path(name), result, options, tell) if online else None
+    shown: dict[str, Any] = {
+        "weeks": [_week_shown(week) for week in result.weeks],
+        "mean": mean_of(result.weeks),
+    }
+    if compared is not None:
+        shown["online"] = compared
+    if as_json:
+        typer.echo(json.dumps(shown))
+    else:
+        _OUT.print(_table([*shown["weeks"], {"first_day": "mean", **shown["mean"]}]))
+        if compared is not None:
+            _OUT.print(_table([compared]))
+    if compared is not None and compared["differences"]:
+        _fail(f"online and offline differ: {compared['first']}", ExitCode.FAILED)
+
+
+# --- what commands share ------------------------------------------------------------------------
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Tell]:
+    """Give a function that draws progress on standard error, when a person looks at it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    disabled = quiet or not _ERR.is_terminal
+    with Progress(*columns, console=_ERR, disable=disabled) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield tell
+
+
+def _online(events: Path, folder: Path, result: Any, options: Any, tell: Tell) -> dict[str, Any]:  # noqa: ANN401  imported late
+    from training.online import check_online  # noqa: PLC0415
+
+    return check_online(events, folder, result, options, tell)._asdict()
+
+
+def _options(model: type[Options], values: Mapping[str, object]) -> Options:
+    """Return the options of a command. Raises BadSetting that names the first that is wrong."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "--" + str(first["loc"][0]).replace("_", "-")
+        raise BadSetting(f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+
+
+def _parameters(given: Iterable[str]) -> dict[str, bool | int | float | str]:
+    """Return LightGBM's parameters out of name=value; numbers and truth as JSON writes them, else text."""
+    parameters = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not (name and sign):
+            raise BadSetting(f"--parameter: {text!r} is not name=value")
+        try:
+            parsed = json.loads(value)
+        except json.JSONDecodeError:
+            parsed = value
+        parameters[name] = parsed if isinstance(parsed, bool | int | float) else value
+    return parameters
+
+
+def _import_shown(summary: ImportSummary) -> dict[str, Any]:
+    return {
+        "path": str(summary.file.path),
+        "events": summary.file.rows,
+        "content_hash": summary.file.content_hash,
+        "rows": summary.rows,
+        "rejected": summary.rejected,
+        "rejected_path": None if summary.rejected_path is None else str(summary.rejected_path),
+        "rounded_amounts": summary.rounded_amounts,
+        "purchases": summary.purchases,
+        "frauds": summary.frauds,
+        "first_event_ms": summary.first_event_ms,
+        "last_event_ms": summary.last_event_ms,
+    }
+
+
+def _week_shown(week: WeekResult) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, date) else value for name, value in week._asdict().items()}
+
+
+def _show_training(summary: TrainSummary, *, as_json: bool) -> None:
+    metrics = {
+        part: {name: interval.model_dump() for name, interval in values.items()}
+        for part, values in summary.metrics.items()
+    }
+    shown = {
+        "version": summary.version,
+        "registry": str(summary.registry),
+        "rows": summary.rows,
+        "frauds": summary.frauds,
+        "thresholds": summary.thresholds.model_dump(),
+        "recall": summary.recall,
+        "metrics": metrics,
+    }
+    if as_json:
+        typer.echo(json.dumps(shown))
+        return
+    lines = [
+        {
+            "part": part.replace("_", " "),
+            "metric": name.replace("_", " "),
+            "value": one["value"],
+            "95 %": "" if one["low"] is None else f"{one['low']:.3f} to {one['high']:.3f}",
+        }
+        for part, values in metrics.items()
+        for name, one in values.items()
+    ]
+    _OUT.print(_table(lines))
+    _OUT.print(
+        _table([{"part": part, "rows": summary.rows[part], "frauds": summary.frauds[part]} for part in summary.rows])
+    )
+    _OUT.print(f"{summary.thresholds.why}")
+    report = summary.registry / "versions" / f"{summary.version:06d}" / "report.html"
+    _OUT.print(f"version [bold]{summary.version}[/bold] is published, report: {report}")
+    _OUT.print(f"make it live: python -m training promote {summary.version} --registry {summary.registry}")
+
+
+def _show(values: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(values))
+        return
+    table = Table.grid(padding=(0, 2))
+    for name, value in values.items():
+        is_time = name.endswith("_ms")
+        text = datetime.fromtimestamp(value / 1000, UTC).isoformat(" ", "seconds") if is_time else _cell(value)
+        table.add_row(name.removesuffix("_ms").replace("_", " "), text)
+    _OUT.print(table)
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table()
+    for name, value in rows[0].items():
+        table.add_column(name.replace("_", " "), justify="left" if isinstance(value, str) else "right")
+    for row in rows:
+        table.add_row(*(_cell(row.get(name)) for name in rows[0]))
+    return table
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case float():
+            return f"{value:.4f}"
+        case int():
+            return f"{value:,}"
+        case dict():
+            return ", ".join(f"{name} {_cell(one)}" for name, one in value.items())
+    return str(value)
+
+
+def _fail(sentence: str, code: ExitCode) -> None:
+    typer.echo(f"error: {sentence}", err=True)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command line; what this project raises on purpose becomes one sentence and an exit code."""
+    try:
+        app()
+    except FraudError as error:
+        typer.echo(f"error: {error}", err=True)
+        match error:
+            case CallerError():
+                sys.exit(ExitCode.BAD_INPUT)
+            case OperatorError():
+                sys.exit(ExitCode.BAD_SETTING)
+            case DependencyError():
+                sys.exit(ExitCode.UNAVAILABLE)
+        sys.exit(ExitCode.FAILED)
+
+
+if __name__ == "__main__":
+    main()
