@@ -242,6 +242,20 @@ class Oracle:
         kept = self._kept(key, series)[measure]
         return sum(one.amount for one in kept if now - count < one.time_ms // bucket_ms <= now)
 
+    def onset(self, key: EntityKey, measure: str, window: str, as_of_ms: int) -> int:
+        """Return how many buckets ago a measure began in a window, 1 for the current one; 0 when there is none."""
+        series, count = WINDOWS[window]
+        bucket_ms, _ = SERIES[series]
+        now = as_of_ms // bucket_ms
+        sums: dict[int, int] = {}
+        for one in self._kept(key, series)[measure]:
+            bucket = one.time_ms // bucket_ms
+            if now - count < bucket <= now:
+                sums[bucket] = sums.get(bucket, 0) + one.amount
+        if sum(sums.values()) <= 0:
+            return 0
+        return max(now - bucket + 1 for bucket, amount in sums.items() if amount > 0)
+
     def recent(self, key: EntityKey, name: str) -> dict[int, int]:
         """Return the last ids that the entity met, with the time of the last meeting."""
         met = {"cards": "card_hash", "sellers": "seller_id", "users": "user_id"}[name]
@@ -264,6 +278,8 @@ class Oracle:
                 return self.total(key, reading.name)
             case "window":
                 return self.window(key, reading.name, reading.window, purchase.event_time_ms)
+            case "onset":
+                return self.onset(key, reading.name, reading.window, purchase.event_time_ms)
             case "day_part":
                 return self.total(key, f"day_part_{purchase.event_time_ms % DAY_MS // (3 * HOUR_MS)}")
             case "size":

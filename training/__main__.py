@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from getpass import getuser
 from pathlib import Path
@@ -15,12 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 from pydantic import BaseModel, ValidationError
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from service.errors import BadSetting, CallerError, DependencyError, FraudError, OperatorError
+from service.errors import CallerError, DependencyError, FraudError, OperatorError
 from service.exit_codes import EPILOG, ExitCode
+from training.console import ERR, OUT, fail, progress, show, table
 
 if TYPE_CHECKING:
     from training.events import Progress as Tell
@@ -53,8 +50,6 @@ Habits = Annotated[
 ]
 
 _REGISTRY: Final = Path("var/registry")
-_OUT: Final = Console()
-_ERR: Final = Console(stderr=True)
 
 Options = TypeVar("Options", bound=BaseModel)
 
@@ -68,9 +63,9 @@ def simulate(
     purchases: Annotated[int, typer.Option(help="Purchases in all.")] = 100_000,
     days: Annotated[int, typer.Option(help="Days of purchases.")] = 60,
     fraud_rate: Annotated[float, typer.Option(help="Share of the purchases that are fraud.")] = 0.01,
-    last_day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The last day (UTC).")] = datetime(
-        2026, 7, 30, tzinfo=UTC
-    ),
+    last_day: Annotated[
+        datetime, typer.Option(formats=["%Y-%m-%d"], help="The last day (UTC).", show_default="2026-07-30")
+    ] = datetime(2026, 7, 30, tzinfo=UTC),
     seed: Annotated[int, typer.Option(help="The same seed gives the same market.")] = 7,
     as_json: Json = False,
 ) -> None:
@@ -80,7 +75,7 @@ def simulate(
 
     values = {"purchases": purchases, "days": days, "fraud_rate": fraud_rate, "last_day": last_day.date(), "seed": seed}
     settings = _options(MarketSettings, values)
-    with _progress(quiet=as_json) as tell:
+    with progress(quiet=as_json) as tell:
         summary = simulate_market(settings, out, tell)
     shown = {
         "path": str(summary.file.path),
@@ -92,7 +87,7 @@ def simulate(
         "first_event_ms": summary.first_event_ms,
         "last_event_ms": summary.last_event_ms,
     }
-    _show(shown, as_json=as_json)
+    show(shown, as_json=as_json)
 
 
 @app.command(
@@ -112,11 +107,11 @@ def import_(
     from training.mapping import load_mapping  # noqa: PLC0415
 
     key = os.environ.get("FRAUD_HASH_KEY", "").encode()
-    with _progress(quiet=as_json) as tell:
+    with progress(quiet=as_json) as tell:
         summary = import_file(source, load_mapping(mapping), out, tell, strict=strict, hash_key=key)
-    _show(_import_shown(summary), as_json=as_json)
+    show(_import_shown(summary), as_json=as_json)
     for finding in summary.findings if not as_json else ():
-        _ERR.print(f"left out: {finding}")
+        ERR.print(f"left out: {finding}")
 
 
 @app.command(epilog="Example: python -m training replay events.parquet rows.parquet")
@@ -132,16 +127,16 @@ def replay(
     from training.train import TrainOptions  # noqa: PLC0415
 
     checked = _options(TrainOptions, {"habits": habits}).habits
-    with _progress(quiet=as_json) as tell:
+    with progress(quiet=as_json) as tell:
         rows = write_rows(events, out, FEATURES, checked, tell)
-    _show({"path": str(out), "rows": rows, "features": len(FEATURES)}, as_json=as_json)
+    show({"path": str(out), "rows": rows, "features": len(FEATURES)}, as_json=as_json)
 
 
 @app.command(
     epilog="Examples:\n\n  python -m training train events.parquet\n\n"
     "  python -m training train events.parquet --label-delay-days 14 --test-share 0 --parameter num_leaves=31"
 )
-def train(
+def train(  # noqa: PLR0917  as many options as a training has
     events: Events,
     registry: Registry = _REGISTRY,
     seed: Annotated[int, typer.Option(help="The same events and seed give the same model.")] = 7,
@@ -155,7 +150,7 @@ def train(
     test_share: Annotated[float, typer.Option(help="Share of the time that is judged once; 0 = none.")] = 0.2,
     blank_share: Annotated[float, typer.Option(help="Share of rows also learned without profiles.")] = 0.1,
     review_rate: Annotated[float, typer.Option(help="Share of the purchases to review or decline.")] = 0.02,
-    decline_precision: Annotated[float, typer.Option(help="Share of the declined that must be fraud.")] = 0.9,
+    decline_precision: Annotated[float, typer.Option(help="Share of the declined that must be fraud.")] = 0.8,
     parameter: Annotated[list[str] | None, typer.Option(help="LightGBM's name=value; may be repeated.")] = None,
     notes: Annotated[str, typer.Option(help="For people; kept in the manifest.")] = "",
     as_json: Json = False,
@@ -178,7 +173,7 @@ def train(
         "notes": notes,
     }
     options = _options(TrainOptions, values)
-    with _progress(quiet=as_json) as tell:
+    with progress(quiet=as_json) as tell:
         summary = train_model(events, registry, options, datetime.now(UTC), tell)
     _show_training(summary, as_json=as_json)
 
@@ -201,7 +196,7 @@ def models(registry: Registry = _REGISTRY, as_json: Json = False) -> None:
             {
                 "version": version,
                 "role": "answers" if answers else "shadows" if shadows else "",
-                "created_at": manifest.created_at.isoformat(timespec="seconds"),
+                "created_at": manifest.created_at.isoformat(" ", "minutes"),
                 "features": len(manifest.features),
                 "trees": manifest.trees,
                 "average_precision": None if precision is None else precision.value,
@@ -211,9 +206,9 @@ def models(registry: Registry = _REGISTRY, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(listed))
     elif listed:
-        _OUT.print(_table(listed))
+        OUT.print(table(listed))
     else:
-        _OUT.print(f"{registry} holds no versions: publish one with `python -m training train EVENTS`")
+        OUT.print(f"{registry} holds no versions: publish one with `python -m training train EVENTS`")
 
 
 @app.command(epilog='Example: python -m training promote 7 --why "better on July"')
@@ -228,7 +223,7 @@ def promote(
     from service.registry.promotion import promote as promote_version  # noqa: PLC0415
 
     lineup = promote_version(registry, version, who or getuser(), why)
-    _show({"champion": lineup.champion, "lineup_revision": lineup.revision}, as_json=as_json)
+    show({"champion": lineup.champion, "lineup_revision": lineup.revision}, as_json=as_json)
 
 
 @app.command(epilog='Example: python -m training rollback --why "too many reviews"')
@@ -237,25 +232,24 @@ def rollback(registry: Registry = _REGISTRY, who: Who = "", why: Why = "", as_js
     from service.registry.promotion import rollback as roll_back  # noqa: PLC0415
 
     lineup = roll_back(registry, who or getuser(), why)
-    _show({"champion": lineup.champion, "lineup_revision": lineup.revision}, as_json=as_json)
+    show({"champion": lineup.champion, "lineup_revision": lineup.revision}, as_json=as_json)
 
 
 @benchmark.command(
     epilog="Examples:\n\n  python -m training benchmark handbook --data transactions.parquet --weeks 1\n\n"
-    "  python -m training benchmark handbook --data transactions.parquet --train-days 56 --out scores.parquet --json\n\n"
-    "  python -m training benchmark handbook --data transactions.parquet --weeks 1 --online"
+    "  python -m training benchmark handbook --data transactions.parquet --train-days 56 --out scores.parquet\n\n"
+    "  python -m training benchmark handbook --data transactions.parquet --weeks 1 --online --json"
 )
 def handbook(
     data: Annotated[Path, typer.Option(help="The handbook's transactions, as one Parquet file.")],
     first_test_week: Annotated[
-        datetime, typer.Option(formats=["%Y-%m-%d"], help="First day of the first test week.")
+        datetime,
+        typer.Option(formats=["%Y-%m-%d"], help="First day of the first test week.", show_default="2018-08-08"),
     ] = datetime(2018, 8, 8, tzinfo=UTC),
     weeks: Annotated[int | None, typer.Option(min=1, help="Test weeks; left out: all that the file holds.")] = None,
     train_days: Annotated[int, typer.Option(min=1, help="Days to train on, ending 7 days before each week.")] = 7,
     out: Annotated[Path | None, typer.Option(help="Write transaction_id, score for every row of the weeks.")] = None,
-    online: Annotated[
-        bool, typer.Option("--online", help="Also score through a running service, and compare.")
-    ] = False,
+    online: Annotated[bool, typer.Option("--online", help="Also score through a service, and compare.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run the published protocol of the Fraud Detection Handbook: train, test and judge week by week."""
@@ -263,7 +257,7 @@ def handbook(
     from training.handbook import import_handbook, mean_of, run  # noqa: PLC0415
 
     options = HandbookOptions(first_test_week.date(), weeks, train_days)
-    with TemporaryDirectory(prefix="handbook-") as name, _progress(quiet=as_json) as tell:
+    with TemporaryDirectory(prefix="handbook-") as name, progress(quiet=as_json) as tell:
         events = Path(name) / "events.parquet"
         import_handbook(data, events, tell)
         result = run(events, options, tell)
@@ -279,30 +273,14 @@ def handbook(
     if as_json:
         typer.echo(json.dumps(shown))
     else:
-        _OUT.print(_table([*shown["weeks"], {"first_day": "mean", **shown["mean"]}]))
+        OUT.print(table([*shown["weeks"], {"first_day": "mean", **shown["mean"]}]))
         if compared is not None:
-            _OUT.print(_table([compared]))
+            OUT.print(table([compared]))
     if compared is not None and compared["differences"]:
-        _fail(f"online and offline differ: {compared['first']}", ExitCode.FAILED)
+        fail(f"online and offline differ: {compared['first']}", ExitCode.FAILED)
 
 
 # --- what commands share ------------------------------------------------------------------------
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Tell]:
-    """Give a function that draws progress on standard error, when a person looks at it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    disabled = quiet or not _ERR.is_terminal
-    with Progress(*columns, console=_ERR, disable=disabled) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def tell(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what)
-            bars.update(tasks[what], completed=done, total=total)
-
-        yield tell
 
 
 def _online(events: Path, folder: Path, result: Any, options: Any, tell: Tell) -> dict[str, Any]:  # noqa: ANN401  imported late
@@ -312,13 +290,13 @@ def _online(events: Path, folder: Path, result: Any, options: Any, tell: Tell) -
 
 
 def _options(model: type[Options], values: Mapping[str, object]) -> Options:
-    """Return the options of a command. Raises BadSetting that names the first that is wrong."""
+    """Return the options of a command; the first that is wrong makes it a wrong call."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         name = "--" + str(first["loc"][0]).replace("_", "-")
-        raise BadSetting(f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+        raise typer.BadParameter(f"{first['msg'][0].lower()}{first['msg'][1:]}", param_hint=name) from error
 
 
 def _parameters(given: Iterable[str]) -> dict[str, bool | int | float | str]:
@@ -327,7 +305,7 @@ def _parameters(given: Iterable[str]) -> dict[str, bool | int | float | str]:
     for text in given:
         name, sign, value = text.partition("=")
         if not (name and sign):
-            raise BadSetting(f"--parameter: {text!r} is not name=value")
+            raise typer.BadParameter(f"{text!r} is not name=value", param_hint="--parameter")
         try:
             parsed = json.loads(value)
         except json.JSONDecodeError:
@@ -383,53 +361,14 @@ def _show_training(summary: TrainSummary, *, as_json: bool) -> None:
         for part, values in metrics.items()
         for name, one in values.items()
     ]
-    _OUT.print(_table(lines))
-    _OUT.print(
-        _table([{"part": part, "rows": summary.rows[part], "frauds": summary.frauds[part]} for part in summary.rows])
+    OUT.print(table(lines))
+    OUT.print(
+        table([{"part": part, "rows": summary.rows[part], "frauds": summary.frauds[part]} for part in summary.rows])
     )
-    _OUT.print(f"{summary.thresholds.why}")
+    OUT.print(f"{summary.thresholds.why}")
     report = summary.registry / "versions" / f"{summary.version:06d}" / "report.html"
-    _OUT.print(f"version [bold]{summary.version}[/bold] is published, report: {report}")
-    _OUT.print(f"make it live: python -m training promote {summary.version} --registry {summary.registry}")
-
-
-def _show(values: Mapping[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(values))
-        return
-    table = Table.grid(padding=(0, 2))
-    for name, value in values.items():
-        is_time = name.endswith("_ms")
-        text = datetime.fromtimestamp(value / 1000, UTC).isoformat(" ", "seconds") if is_time else _cell(value)
-        table.add_row(name.removesuffix("_ms").replace("_", " "), text)
-    _OUT.print(table)
-
-
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table()
-    for name, value in rows[0].items():
-        table.add_column(name.replace("_", " "), justify="left" if isinstance(value, str) else "right")
-    for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in rows[0]))
-    return table
-
-
-def _cell(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case float():
-            return f"{value:.4f}"
-        case int():
-            return f"{value:,}"
-        case dict():
-            return ", ".join(f"{name} {_cell(one)}" for name, one in value.items())
-    return str(value)
-
-
-def _fail(sentence: str, code: ExitCode) -> None:
-    typer.echo(f"error: {sentence}", err=True)
-    raise typer.Exit(code)
+    OUT.print(f"version [bold]{summary.version}[/bold] is published, report: {report}")
+    OUT.print(f"make it live: python -m training promote {summary.version} --registry {summary.registry}")
 
 
 def main() -> None:

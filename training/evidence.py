@@ -50,13 +50,19 @@ def metrics_of(
         scores = model.scores(part.matrix)
         estimates = {what: estimate(metric, part.labels, scores, seed) for what, metric in wanted.items()}
         found[name] = {what: Interval(value=one.value, low=one.low, high=one.high) for what, one in estimates.items()}
+        found[name] |= _level(part.labels, scores)
     validation = parts["validation"]
     missing = {kind.name.lower(): (kind,) for kind in KINDS} | {"any": KINDS}
     for name, kinds in missing.items():
         scores = model.scores(without(validation.matrix, features, kinds))
-        value = average_precision(validation.labels, scores)
-        found[f"validation_without_{name}_profile"] = {"average_precision": Interval(value=value)}
+        precision = {"average_precision": Interval(value=average_precision(validation.labels, scores))}
+        found[f"validation_without_{name}_profile"] = precision | _level(validation.labels, scores)
     return found
+
+
+def _level(labels: Labels, scores: Column) -> dict[str, Interval]:
+    """Return what scores say on average and what was: they agree when the score is a probability."""
+    return {"mean_score": Interval(value=float(scores.mean())), "fraud_share": Interval(value=float(labels.mean()))}
 
 
 def golden_of(

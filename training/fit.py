@@ -22,7 +22,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "num_iterations": 150,
     "learning_rate": 0.05,
     "num_leaves": 15,
-    "max_bin": 1023,
+    "max_bin": 4095,
     "bin_construct_sample_cnt": 1_000_000,
     "min_data_in_leaf": 20,
     "min_sum_hessian_in_leaf": 1.0,

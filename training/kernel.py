@@ -34,7 +34,7 @@ _SETTLEMENTS: Final = max(Settlement) + 1
 
 # Opcodes of steps (what an action does) and of reads (what a purchase sees).
 _ADD, _LATEST, _EARLIEST, _DAY_PART, _BUCKET, _MEASURE, _MEET, _EXIST = range(8)
-_TOTAL, _PART_OF_DAY, _WINDOW, _MET = range(4)
+_TOTAL, _PART_OF_DAY, _WINDOW, _MET, _ONSET = range(5)
 
 _SCALAR_STEPS: Final[dict[type[Scalar], int]] = {Sum: _ADD, Latest: _LATEST, Earliest: _EARLIEST}
 _MET_BY: Final = {"users": Source.USER, "sellers": Source.SELLER, "cards": Source.CARD}
@@ -88,7 +88,7 @@ def compile_program(kind: EntityKind, readings: Iterable[Reading], habits: Habit
 
 
 def _by_series(reading: Reading) -> str:
-    return WINDOWS[reading.window].series if reading.form == "window" else ""
+    return WINDOWS[reading.window].series if reading.window else ""
 
 
 def _table(lines: Sequence[Sequence[int]]) -> Integers:
@@ -107,7 +107,7 @@ class _Layout:
         if any(reading.form == "day_part" for reading in wanted):
             totals |= {f"day_part_{part}" for part in range(DAY_PARTS)}
         recents = {reading.name for reading in wanted if reading.form in {"size", "met"}}
-        series = {WINDOWS[reading.window].series for reading in wanted if reading.form == "window"}
+        series = {WINDOWS[reading.window].series for reading in wanted if reading.window}
         self.scalars = {scalar.name: scalar for scalar in schema.scalars if scalar.name in totals}
         self.series = {one.name: one.series for one in schema.series if one.name in series}
         self.recents = {recent.name: recent for recent in schema.recents if recent.name in recents}
@@ -148,11 +148,12 @@ class _Layout:
                 return [_TOTAL, self.at[reading.name]]
             case "day_part":
                 return [_PART_OF_DAY, self.at["day_part_0"]]
-            case "window":
+            case "window" | "onset":
+                opcode = _WINDOW if reading.form == "window" else _ONSET
                 window = WINDOWS[reading.window]
                 one = self.series[window.series]
                 measure = one.measures.index(reading.name)
-                return [_WINDOW, self.at[one.name], one.bucket_ms, one.buckets, measure, window.count]
+                return [opcode, self.at[one.name], one.bucket_ms, one.buckets, measure, window.count]
             case "met":
                 return [_MET, self.at[reading.name], _MET_BY[reading.name]]
 
@@ -194,7 +195,7 @@ def _read(mine: Integers, now_ms: int, given: Integers, reads: Integers, out: Re
     last = kept = slot = 0
     for index in range(reads.shape[0]):
         at = reads[index, 1]
-        if reads[index, 0] == _WINDOW:
+        if reads[index, 0] == _WINDOW or reads[index, 0] == _ONSET:
             buckets = reads[index, 3]
             if at != series:
                 series = at
@@ -204,7 +205,12 @@ def _read(mine: Integers, now_ms: int, given: Integers, reads: Integers, out: Re
                 ahead = now - last
                 slot = last % buckets
             first = at + 1 + reads[index, 4] * buckets
-            out[index] = _ring_sum(mine, first, buckets, slot, min(kept, reads[index, 5] - ahead))
+            count = min(kept, reads[index, 5] - ahead)
+            total = _ring_sum(mine, first, buckets, slot, count)
+            if reads[index, 0] == _WINDOW:
+                out[index] = total
+            else:
+                out[index] = ahead + _ring_onset(mine, first, buckets, slot, count) if total > 0 else 0
         elif reads[index, 0] == _TOTAL:
             out[index] = mine[at]
         elif reads[index, 0] == _PART_OF_DAY:
@@ -227,6 +233,15 @@ def _ring_sum(mine: Integers, first: int, buckets: int, slot: int, count: int) -
     for place in range(first + buckets + min(slot - count + 1, 0), first + buckets):
         total += mine[place]
     return total
+
+
+@numba.njit(cache=True, nogil=True)
+def _ring_onset(mine: Integers, first: int, buckets: int, slot: int, count: int) -> int:
+    """Return how many places before the one after `slot` the oldest positive of `count` places lies; one is."""
+    age = count
+    while mine[first + (slot - age + 1) % buckets] <= 0:
+        age -= 1
+    return age
 
 
 @numba.njit(cache=True, nogil=True)

@@ -81,7 +81,7 @@ def running_service(folder: Path, registry: Path) -> Iterator[str]:
         "FRAUD_STORE__LMDB__PATH": str(folder / "store"),
         "FRAUD_REGISTRY__PATH": str(registry),
         "FRAUD_INGEST__CLOCK": "event",
-        "FRAUD_LOG_LEVEL": "warning",
+        "FRAUD_LOG_LEVEL": "error",
     }
     command = [sys.executable, "-m", "service", "serve"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  ours

@@ -31,7 +31,7 @@ from training.order import Codes, EventSource, Operations, Orderer, index
 ID_COLUMNS: Final = ("user_id", "seller_id", "item_id", "card_hash")
 """The columns that name entities, in the order of `KINDS`."""
 
-BLOCK_ROWS: Final = 1 << 14
+BLOCK_ROWS: Final = 1 << 15
 """Rows whose formulas are evaluated at once: every node of every formula holds a column of that length."""
 
 THREADS: Final = 2

@@ -54,7 +54,7 @@ class TrainOptions(BaseModel):
     )
     review_rate: float = Field(0.02, gt=0.0, lt=1.0, description="Share of the purchases to review or decline.")
     decline_precision: float = Field(
-        0.9, gt=0.0, le=1.0, description="Share of the declined purchases that must be fraud."
+        0.8, gt=0.0, le=1.0, description="Share of the declined purchases that must be fraud."
     )
     least_declined: int = Field(20, ge=1, description="Declined validation purchases below which nothing is declined.")
     parameters: dict[str, Parameter] = Field({}, description="LightGBM's parameters, where they differ from ours.")

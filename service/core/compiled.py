@@ -45,7 +45,7 @@ def row_source(formulas: Sequence[Formula]) -> str:
     """Return the source of the function that `compile_row` compiles, for the curious and for tests."""
     emit = _Emitter()
     needed = readings(formulas)
-    series = {WINDOWS[reading.window].series for reading in needed if reading.form == "window"}
+    series = {WINDOWS[reading.window].series for reading in needed if reading.window}
     for one in SERIES:
         if one.name in series:
             emit.line(f"now_{one.name} = time_ms // {one.bucket_ms}")
@@ -96,7 +96,7 @@ class _Emitter:
 
     def _windows(self, kind: EntityKind, image: str, needed: Sequence[Reading]) -> None:
         schema = SCHEMAS[kind]
-        wanted = [reading for reading in needed if reading.form == "window"]
+        wanted = [reading for reading in needed if reading.window]
         if not wanted and not any(reading.form == "met" for reading in needed):
             return
         self.line(f"    at = {schema.head}")
@@ -126,6 +126,20 @@ class _Emitter:
                     measure = series.measures.index(reading.name)
                     name = self.names[reading]
                     self.line(f"    {name} = newest{measure} - {image}[old + sums{measure}]")
+                    if reading.form == "onset":
+                        self._onset(image, now, measure, name)
+
+    def _onset(self, image: str, now: str, measure: int, name: str) -> None:
+        """Find the first bucket in which the running sum rises; `name` holds the window's sum, or NaN for unknown.
+
+        Not by bisection: a clearance that came in time of a confirmation that did not makes a sum that falls.
+        """
+        sums = f"sums{measure}"
+        self.line(f"    if {name} > 0:")
+        self.line(f"        risen = old + {sums} + 1")
+        self.line(f"        while {image}[risen] <= {image}[risen - 1]: risen += 1")
+        self.line(f"        {name} = {now} + 1 - {image}[risen - {sums} - 1]")
+        self.line(f"    elif {name} < 0: {name} = 0")
 
     def _met(self, kind: EntityKind, image: str, needed: Sequence[Reading]) -> None:
         schema = SCHEMAS[kind]

@@ -305,7 +305,6 @@ FEATURES: Final[tuple[Feature, ...]] = (
     _burst(SELLER, "purchases", "24h", 1.0, 0.5),
     _spend(USER, "7d"),
     _spend(USER, "14d"),
-    _spend(SELLER, "7d"),
     # The amount against everybody's own level.
     _level(USER),
     _level(CARD),
@@ -336,6 +335,16 @@ FEATURES: Final[tuple[Feature, ...]] = (
     _fraud_share(SELLER, "7d", "14d"),
     _fraud_share(SELLER, "21d", "28d"),
     _fraud_recency(SELLER, 7.0),
+    Feature(
+        "fraud_onset_30d_by_seller",
+        minimum(Reading(SELLER, "onset", "frauds", "30d"), 1.0)
+        * ((31.0 - Reading(SELLER, "onset", "frauds", "30d")) / 31.0),
+        "Within the last 30d, how long ago was the first fraud of the seller confirmed?",
+        "(31 - days ago) / 31, where today is 1; 0 for none",
+        "A compromised terminal stays so for weeks: where fraud began lately, more is to come.",
+        "fraud of the seller began only lately",
+        "fraud of the seller began long ago, or never",
+    ),
     Feature(
         "fraud_amount_30d_by_seller",
         against(

@@ -91,19 +91,21 @@ class Reading(Formula):
     """An integer read from the profile of one kind, as of the purchase.
 
     `form` is one of: `exists` (1 when anything was ever recorded, else 0), `total` (a scalar),
-    `window` (the sum of a measure over a window), `day_part` (the count of purchases in the part of the
-    day that the purchase falls into), `size` (entries of a recent map), `met` (1 when the recent map
-    holds the id that the purchase names, else 0; unknown when it names none).
+    `window` (the sum of a measure over a window), `onset` (how many buckets ago the measure first rose in
+    a window: 1 for the current bucket, 0 when its sum there is not positive), `day_part` (the count of
+    purchases in the part of the day that the purchase falls into), `size` (entries of a recent map), `met`
+    (1 when the recent map holds the id that the purchase names, else 0; unknown when it names none).
     """
 
     kind: EntityKind
-    form: Literal["exists", "total", "window", "day_part", "size", "met"]
+    form: Literal["exists", "total", "window", "onset", "day_part", "size", "met"]
     name: str = ""
     window: str = ""
 
     def __str__(self) -> str:
         """Return it as documents show it."""
-        words = [word for word in (self.form if not self.name else "", self.name, self.window) if word]
+        form = self.form if not self.name or self.form == "onset" else ""
+        words = [word for word in (self.name, self.window, form) if word]
         return f"{self.kind.name.lower()}.{'_'.join(words)}{'?' if self.form == 'met' else ''}"
 
 

@@ -12,17 +12,17 @@ whoever needs it (a follow-up its purchase), and the sweep. All they do is tell 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from service.core.event import FOLLOW_UPS, Event, EventKind, confirmation_id
+from service.core.event import FOLLOW_UPS, EventKind, confirmation_id
+from service.core.profile import Habits
 from service.errors import StoreUnavailable
-from service.store.aerospike_client import NO_ANSWER, NOT_FOUND, OK, TOO_BIG, Answer, Connection, Tally
+from service.store.aerospike_client import NO_ANSWER, NOT_FOUND, OK, TOO_BIG, Answer, reason_of
 from service.store.aerospike_complete import Completer, unsettled
-from service.store.aerospike_event import PAYLOAD, STATE, Delivery, Ledger, State
-from service.store.aerospike_log import Log
-from service.store.aerospike_parked import Parked
+from service.store.aerospike_event import PAYLOAD, STATE, Delivery, State
+from service.store.aerospike_parts import Parts
 from service.store.outcomes import not_a_purchase, parking_full, unfit
 from service.store.protocol import Outcome, Status, Submission
 from service.store.records import decode_event, encode_event
@@ -36,24 +36,11 @@ _UNFINISHED: Final = (State.PENDING, State.PARKED)
 class Applier:
     """Applies events, each exactly once, whoever else applies the same ones."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        ledger: Ledger,
-        completer: Completer,
-        log: Log,
-        parked: Parked,
-        max_parked: int,
-        tally: Tally,
-    ) -> None:
+    def __init__(self, parts: Parts, habits: Habits, max_parked: int) -> None:
         """Take the parts."""
-        self._connection = connection
-        self._ledger = ledger
-        self._completer = completer
-        self._log = log
-        self._parked = parked
+        self._parts = parts
+        self._completer = Completer(parts, habits)
         self._max_parked = max_parked
-        self._tally = tally
 
     def apply(self, submissions: Sequence[Submission]) -> list[Outcome]:
         """Apply events and return their outcomes; see `Store.apply`. Raises StoreUnavailable when closed.
@@ -61,26 +48,31 @@ class Applier:
         Events that name the same purchase or have the same id are applied one after the other, in their
         order; of the others those of one entity get their revisions in that order unless a write is repeated.
         """
-        self._connection.usable()
+        self._parts.connection.usable()
         deliveries = [_delivery(submission) for submission in submissions]
         for wave in _waves(unsettled(deliveries)):
+            reason = reason_of(NO_ANSWER)
             try:
                 self._apply_wave(wave)
             except StoreUnavailable as error:
-                self._connection.usable()
-                for one in unsettled(wave):
-                    one.outcome = Outcome(Status.RETRY, reason=str(error))
+                self._parts.connection.usable()
+                reason = str(error)
+            for one in unsettled(wave):
+                one.outcome = Outcome(Status.RETRY, reason=reason)
         return [_outcome(one) for one in deliveries]
 
-    def release(self, event_ids: Sequence[str]) -> list[Outcome]:
+    def release(self, waiting: Mapping[str, str]) -> list[Outcome]:
         """Apply parked events whose purchases are there now, in the order of event time."""
-        known = dict(zip(event_ids, self._ledger.read(event_ids, [PAYLOAD]), strict=True)) if event_ids else {}
+        if not waiting:
+            return []
+        known = self._read(waiting)
         events = [decode_event(answer.bins[PAYLOAD]).event for answer in known.values() if answer.code == OK]
         events.sort(key=lambda event: (event.event_time_ms, event.event_id))
         outcomes = self.apply([Submission(event) for event in events])
-        # Also those that somebody else applied and did not live to take out of the parked ones.
-        settled = [event for event, outcome in zip(events, outcomes, strict=True) if _is_settled(outcome)]
-        self._parked.remove([(event.event_id, event.purchase_id) for event in settled])
+        # Also those that somebody else applied and did not live to take out, and those whose life ended.
+        gone = [event_id for event_id, answer in known.items() if answer.code == NOT_FOUND]
+        settled = [event.event_id for event, outcome in zip(events, outcomes, strict=True) if _is_settled(outcome)]
+        self._parts.parked.remove({event_id: waiting[event_id] for event_id in (*gone, *settled)})
         return outcomes
 
     def _apply_wave(self, wave: Sequence[Delivery]) -> None:
@@ -89,12 +81,12 @@ class Applier:
             self._find_purchases(follow_ups)
         beginning = unsettled(wave)
         if beginning:
-            self._ledger.begin(beginning, self._log.head())
+            self._parts.ledger.begin(beginning, self._parts.log.head())
         completing = unsettled(wave)
         if completing:
             self.release(self._completer.complete(completing))
-        waited = [one for one in follow_ups if one.was_parked and _is_settled(_outcome(one))]
-        self._parked.remove([(one.event.event_id, one.event.purchase_id) for one in waited])
+        waited = [one for one in follow_ups if one.was_parked and one.outcome is not None and _is_settled(one.outcome)]
+        self._parts.parked.remove(_waiting(waited))
 
     # --- follow-ups -----------------------------------------------------------------------------
 
@@ -106,13 +98,14 @@ class Applier:
             self._park(orphans)
 
     def _park(self, orphans: Sequence[Delivery]) -> None:
+        """Let follow-ups wait. Writers that park at the same time may exceed the bound by a wave each."""
         new = [one for one in orphans if one.state is None]
         if new:
-            room = max(0, self._max_parked - self._parked.count())
+            room = max(0, self._max_parked - sum(self._parts.parked.sizes()))
             self._refuse_parking(new[room:])
-            self._ledger.park(new[:room])
+            self._parts.ledger.park(new[:room])
         waiting = [one for one in unsettled(orphans) if one.state is State.PARKED]
-        answers = self._parked.add([(one.event.event_id, one.event.purchase_id) for one in waiting])
+        answers = self._parts.parked.add(_waiting(waiting))
         for one, answer in zip(waiting, answers, strict=True):
             if answer.code == TOO_BIG:
                 self._refuse_parking([one])
@@ -125,7 +118,7 @@ class Applier:
                 one.outcome = Outcome(Status.PARKED)
 
     def _refuse_parking(self, deliveries: Sequence[Delivery]) -> None:
-        self._tally.add("parking_refused", len(deliveries))
+        self._parts.tally.add("parking_refused", len(deliveries))
         for one in deliveries:
             one.outcome = parking_full(self._max_parked)
 
@@ -133,18 +126,21 @@ class Applier:
         """Take in what is stored of follow-ups and of what they name, which is finished first."""
         if not follow_ups:
             return
-        named = list(dict.fromkeys(event_id for one in follow_ups for event_id in _named(one.event)))
-        own = list(dict.fromkeys(one.event.event_id for one in follow_ups))
-        known = self._read([*named, *own])
-        unfinished = [event_id for event_id in named if _state(known[event_id]) in _UNFINISHED]
-        if unfinished:
+        events = [one.event for one in follow_ups]
+        own = [event.event_id for event in events]
+        purchases = [event.purchase_id for event in events]
+        confirmations = [confirmation_id(one.purchase_id) for one in events if one.kind is EventKind.FRAUD_CLEARED]
+        known = self._read([*own, *purchases, *confirmations])
+        unfinished = [event_id for event_id in (*purchases, *confirmations) if _state(known[event_id]) in _UNFINISHED]
+        if unfinished and any(known[purchase_id].code == OK for purchase_id in purchases):
             self.apply([Submission(decode_event(known[event_id].bins[PAYLOAD]).event) for event_id in unfinished])
             known |= self._read([*unfinished, *own])
         for one in follow_ups:
             self._take_in(one, known)
 
-    def _read(self, event_ids: list[str]) -> dict[str, Answer]:
-        return dict(zip(event_ids, self._ledger.read(event_ids), strict=True))
+    def _read(self, event_ids: Iterable[str]) -> dict[str, Answer]:
+        ids = list(dict.fromkeys(event_ids))
+        return dict(zip(ids, self._parts.ledger.read(ids), strict=True))
 
     def _take_in(self, follow_up: Delivery, known: dict[str, Answer]) -> None:
         event = follow_up.event
@@ -174,16 +170,16 @@ class Applier:
         """Note what a clearing takes back. It is decided here and stored, so that whoever helps does the same."""
         if confirmation.code == NOT_FOUND:
             return
-        if confirmation.code != OK or _state(confirmation) in _UNFINISHED:
-            clearing.defer(confirmation.code or NO_ANSWER)
+        if confirmation.code != OK:
+            clearing.defer(confirmation.code)
             return
         found = decode_event(confirmation.bins[PAYLOAD]).event
-        if (
-            _state(confirmation) is State.DONE
-            and found.kind is EventKind.FRAUD_CONFIRMED
-            and found.purchase_id == clearing.event.purchase_id
-        ):
+        if found.kind is not EventKind.FRAUD_CONFIRMED or found.purchase_id != clearing.event.purchase_id:
+            return
+        if _state(confirmation) is State.DONE:
             clearing.confirmed_at_ms = found.event_time_ms
+        elif _state(confirmation) in _UNFINISHED:
+            clearing.defer(NO_ANSWER)
 
 
 def _delivery(submission: Submission) -> Delivery:
@@ -197,8 +193,12 @@ def _delivery(submission: Submission) -> Delivery:
 
 
 def _outcome(delivery: Delivery) -> Outcome:
-    assert delivery.outcome is not None, "every stage settles what it does not pass on"
+    assert delivery.outcome is not None, "what no stage settled is RETRY"
     return delivery.outcome
+
+
+def _waiting(deliveries: Iterable[Delivery]) -> dict[str, str]:
+    return {one.event.event_id: one.event.purchase_id for one in deliveries}
 
 
 def _is_settled(outcome: Outcome) -> bool:
@@ -207,13 +207,6 @@ def _is_settled(outcome: Outcome) -> bool:
 
 def _state(answer: Answer) -> State | None:
     return State(answer.bins[STATE]) if answer.code == OK else None
-
-
-def _named(event: Event) -> list[str]:
-    """Return the ids of the events that a follow-up needs."""
-    if event.kind is EventKind.FRAUD_CLEARED:
-        return [event.purchase_id, confirmation_id(event.purchase_id)]
-    return [event.purchase_id]
 
 
 def _waves(deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Final
 
 import aerospike
@@ -13,8 +12,8 @@ from aerospike_helpers.operations import expression_operations, operations
 
 from service.errors import StoreUnavailable
 from service.settings import AerospikeSettings
-from service.store.aerospike_client import OK, Connection, reason_of
-from service.store.aerospike_sets import Sets
+from service.store.aerospike_client import OK, reason_of
+from service.store.aerospike_parts import Parts
 
 MAX_CLOCK_SKEW_S: Final = 30
 """How far the clock of this host may be off the cluster's: stamps of events are compared between hosts."""
@@ -23,10 +22,15 @@ _MAX_LIFE_S: Final = 10 * 365 * 86_400
 _LAST_WRITE: Final = expression_operations.expression_read("written_ns", exp.LastUpdateTime().compile())
 
 
-def problem_of(connection: Connection, sets: Sets, settings: AerospikeSettings, clock: Callable[[], float]) -> str:
+def problem_of(parts: Parts) -> str:
     """Return "" when the cluster can serve, else one sentence. Cost: three requests; one of them writes."""
+    settings = parts.settings
     try:
-        said = connection.info(f"namespace/{sets.namespace}")
+        parts.connection.usable()
+    except StoreUnavailable as error:
+        return str(error)
+    try:
+        said = parts.connection.info(f"namespace/{settings.namespace}")
     except StoreUnavailable as error:
         return f"{error}: {_where_to_look(settings)}"
     if not said:
@@ -35,7 +39,7 @@ def problem_of(connection: Connection, sets: Sets, settings: AerospikeSettings, 
         problem = _problem_of_node(_parameters(text), settings)
         if problem:
             return problem
-    return _life_problem(settings) or _write_problem(connection, sets, clock)
+    return _life_problem(settings) or _write_problem(parts)
 
 
 def _where_to_look(settings: AerospikeSettings) -> str:
@@ -78,12 +82,12 @@ def _life_problem(settings: AerospikeSettings) -> str:
     return ""
 
 
-def _write_problem(connection: Connection, sets: Sets, clock: Callable[[], float]) -> str:
+def _write_problem(parts: Parts) -> str:
     """Write a record and ask when the cluster thinks that it was written."""
-    key = sets.meta(f"check-{os.getpid() % 64}")
+    key = parts.sets.meta(f"check-{os.getpid() % 64}")
     try:
         written, read = (
-            connection.submit([operation])[0]
+            parts.connection.submit([operation])[0]
             for operation in (
                 Write(key, [operations.write("pid", os.getpid())], policy={"ttl": aerospike.TTL_NEVER_EXPIRE}),
                 Read(key, [_LAST_WRITE]),
@@ -94,7 +98,7 @@ def _write_problem(connection: Connection, sets: Sets, clock: Callable[[], float
     for answer in (written, read):
         if answer.code != OK:
             return f"the cluster does not take writes: {reason_of(answer.code)}"
-    skew_s = clock() - read.bins["written_ns"] / 1e9
+    skew_s = parts.ledger.now_ms() / 1e3 - read.bins["written_ns"] / 1e9
     if abs(skew_s) > MAX_CLOCK_SKEW_S:
         return f"the clock of this host is {skew_s:+.0f} s off the cluster's: keep both by NTP"
     return ""

@@ -24,7 +24,7 @@ from service.errors import BadSetting, StoreUnavailable
 from service.settings import AerospikeSettings
 
 Bins = Mapping[str, Any]
-Key = tuple[str, str, str | int]
+Key = tuple[str, str, str]
 Operation = dict[str, Any]
 
 OK: Final = 0
@@ -42,16 +42,18 @@ NOT_APPLICABLE: Final = 26
 FILTERED: Final = 27
 NO_ANSWER: Final = -15
 
-POISON: Final = frozenset({INVALID_REQUEST, WRONG_TYPE, BAD_BIN_NAME, NOT_APPLICABLE})
-"""Codes that the same write meets for ever."""
+POISON: Final = frozenset({WRONG_TYPE, NOT_APPLICABLE})
+"""Codes that say that the record at hand will never take this write."""
 
 _FINAL: Final = POISON | {
     OK,
     NOT_FOUND,
+    INVALID_REQUEST,
     EXISTS,
     FULL,
     TOO_BIG,
     UNKNOWN_NAMESPACE,
+    BAD_BIN_NAME,
     FORBIDDEN,
     ELEMENT_EXISTS,
     FILTERED,
@@ -59,6 +61,7 @@ _FINAL: Final = POISON | {
 """Codes that trying again at once does not change; any other is a node that is slow, down, busy or starting."""
 
 _SENTENCES: Final = {
+    INVALID_REQUEST: "the cluster does not allow it: see its log (more than 4095 sets? a life beyond ten years?)",
     FULL: "the namespace has no room left: give it more memory or storage",
     TOO_BIG: "its record is full: raise max-record-size of the namespace, or lower store.aerospike.dedupe_horizon_s",
     UNKNOWN_NAMESPACE: "the namespace does not exist: correct store.aerospike.namespace",
@@ -130,8 +133,9 @@ class Tally:
 
     def add(self, name: str, count: int = 1) -> None:
         """Count."""
-        with self._lock:
-            self._counts[name] += count
+        if count:
+            with self._lock:
+                self._counts[name] += count
 
     def count(self, name: str) -> int:
         """Return a count."""
@@ -149,12 +153,18 @@ class Connection:
         """Connect; a cluster that is down is no error here."""
         self._attempts = settings.write_attempts
         self._write_policy = {"total_timeout": settings.write_timeout_ms}
+        # The policy of batches is that of scores; other reads have the time of a write, and repeats of our own.
+        self._read_policy = {
+            "total_timeout": settings.write_timeout_ms,
+            "socket_timeout": settings.write_timeout_ms,
+            "max_retries": 0,
+        }
         self._tally = tally
         self._pid = os.getpid()
         self._closed = False
         self._client = connect(config_of(settings))
 
-    def read_once(self, keys: list[Key], bins: list[str], timeout_ms: int) -> Sequence[Any]:
+    def read_once(self, keys: list[Key], bins: list[str], timeout_ms: int, socket_timeout_ms: int) -> Sequence[Any]:
         """Return the client's own results of one read without repeats; [] when it was not possible at all.
 
         The path of a score: nothing is wrapped here.
@@ -162,7 +172,8 @@ class Connection:
         if self._closed or os.getpid() != self._pid:
             return ()
         try:
-            found: Sequence[Any] = self._client.batch_read(keys, bins, {"total_timeout": timeout_ms}).batch_records
+            policy = {"total_timeout": timeout_ms, "socket_timeout": socket_timeout_ms}
+            found: Sequence[Any] = self._client.batch_read(keys, bins, policy).batch_records
         except exception.AerospikeError:
             return ()
         return found
@@ -172,7 +183,7 @@ class Connection:
 
         def send(some: Sequence[int]) -> list[Answer]:
             client = self.usable()
-            return _answers(lambda: client.batch_read([keys[i] for i in some], bins, self._write_policy), len(some))
+            return _answers(lambda: client.batch_read([keys[i] for i in some], bins, self._read_policy), len(some))
 
         return self._persist(len(keys), send)
 

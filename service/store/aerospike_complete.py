@@ -7,6 +7,7 @@ and tells the revision that it got then, and the first to write DONE wins.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import aerospike
@@ -14,7 +15,6 @@ from aerospike_helpers.batch.records import Read, Write
 
 from service.core.event import FOLLOW_UPS, EntityKey, EventKind
 from service.core.profile import Habits, is_late, updates_of
-from service.settings import AerospikeSettings
 from service.store.aerospike_client import (
     ELEMENT_EXISTS,
     NO_ANSWER,
@@ -23,17 +23,13 @@ from service.store.aerospike_client import (
     POISON,
     TOO_BIG,
     Answer,
-    Connection,
-    Tally,
     reason_of,
 )
-from service.store.aerospike_event import Delivery, Ledger, State
-from service.store.aerospike_log import Log
-from service.store.aerospike_newest import NewestEvent
-from service.store.aerospike_parked import Parked, event_ids
+from service.store.aerospike_event import Delivery, State
+from service.store.aerospike_parked import ids_in
+from service.store.aerospike_parts import Parts
 from service.store.aerospike_profile import APPLIED, REVISION
-from service.store.aerospike_sets import Sets
-from service.store.aerospike_update import Updater, read_applied, revision_of
+from service.store.aerospike_update import operations_of, read_applied, revision_of
 
 
 class _Target(NamedTuple):
@@ -47,45 +43,25 @@ class _Target(NamedTuple):
 class Completer:
     """Takes PENDING events to DONE, to quarantine, or leaves them for the next who tries."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the parts of the store that it brings together
-        self,
-        connection: Connection,
-        sets: Sets,
-        settings: AerospikeSettings,
-        habits: Habits,
-        ledger: Ledger,
-        log: Log,
-        parked: Parked,
-        newest: NewestEvent,
-        tally: Tally,
-    ) -> None:
-        """Take the parts."""
-        self._connection = connection
-        self._sets = sets
+    def __init__(self, parts: Parts, habits: Habits) -> None:
+        """Compile what depends on settings."""
+        self._parts = parts
         self._habits: Habits = habits
-        self._ledger = ledger
-        self._log = log
-        self._parked = parked
-        self._newest = newest
-        self._tally = tally
-        self._updater = Updater(settings.dedupe_horizon_s)
-        self._horizon_ms = settings.dedupe_horizon_s * 1000
-        self._profile_policy = {"ttl": settings.profile_ttl_s or aerospike.TTL_NEVER_EXPIRE}
+        self._horizon_s = parts.settings.dedupe_horizon_s
+        self._profile_policy = {"ttl": parts.settings.profile_ttl_s or aerospike.TTL_NEVER_EXPIRE}
 
-    def complete(self, deliveries: Sequence[Delivery]) -> list[str]:
-        """Take PENDING events as far as they go; return the ids of events that wait for purchases now DONE.
+    def complete(self, deliveries: Sequence[Delivery]) -> dict[str, str]:
+        """Take PENDING events as far as they go; return who waits for those purchases among them that are DONE.
 
         Cost: three requests for all of them together.
         """
         self._put_on_log(deliveries)
         waiting = self._update(unsettled(deliveries))
-        finishing = unsettled(deliveries)
-        self._ledger.finish(finishing)
-        self._tally.add("helped", sum(one.repeat and one.state is State.DONE for one in finishing))
-        return [event_id for one, ids in waiting if one.state is State.DONE for event_id in ids]
+        self._parts.ledger.finish(unsettled(deliveries))
+        return {event_id: one.event.event_id for one, ids in waiting if one.state is State.DONE for event_id in ids}
 
     def _put_on_log(self, deliveries: Sequence[Delivery]) -> None:
-        failed = self._log.append({one.event.event_id: one.page for one in deliveries})
+        failed = self._parts.log.append({one.event.event_id: one.page for one in deliveries})
         for one in deliveries:
             answer = failed.get(one.event.event_id)
             if answer is not None:
@@ -97,36 +73,39 @@ class Completer:
         purchases = [one for one in deliveries if one.event.kind is EventKind.PURCHASE]
         newest_ms = max((one.event.event_time_ms for one in deliveries), default=0)
         requests: list[Read | Write] = [target.write for target in targets]
-        requests += [self._parked.waiting_for(one.event.event_id) for one in purchases]
-        requests += self._newest.writes(newest_ms)
-        answers = self._connection.submit(requests) if requests else []
+        requests += [self._parts.parked.waiting_for(one.event.event_id) for one in purchases]
+        requests += self._parts.newest.writes(newest_ms)
+        answers = iter(self._parts.connection.submit(requests))
 
-        updated, waiting = answers[: len(targets)], answers[len(targets) : len(targets) + len(purchases)]
-        self._take_revisions(targets, updated)
-        if any(answer.code != OK for answer in answers[len(targets) + len(purchases) :]):
-            for one in unsettled(deliveries):
-                one.defer(NO_ANSWER)
-        else:
-            self._newest.kept(newest_ms)
-        for one, answer in zip(purchases, waiting, strict=True):
+        self._take_revisions(targets, [*islice(answers, len(targets))])
+        waiting = []
+        for one, answer in zip(purchases, islice(answers, len(purchases)), strict=True):
+            waiting.append((one, ids_in(answer)))
             if answer.code not in (OK, NOT_FOUND):
                 one.defer(answer.code)
-        return [(one, event_ids([answer])) for one, answer in zip(purchases, waiting, strict=True)]
+        for answer in answers:
+            if answer.code != OK:
+                for one in unsettled(deliveries):
+                    one.defer(NO_ANSWER)
+                return []
+        self._parts.newest.kept(newest_ms)
+        return waiting
 
     def _targets(self, delivery: Delivery) -> list[_Target]:
         event = delivery.event
         if event.kind in FOLLOW_UPS and delivery.purchase is None:
-            self._ledger.quarantine([delivery], ["the purchase that it names is gone"])
+            self._parts.ledger.quarantine([delivery], ["the purchase that it names is gone"])
             return []
         updates = updates_of(event, delivery.purchase, delivery.confirmed_at_ms, self._habits)
         delivery.late = bool(updates) and is_late(event, updates[0].effects)
+        forget_before_s = min(self._horizon_begins_s(), delivery.created_s)
         return [
             _Target(
                 delivery,
                 update.key,
                 Write(
-                    self._sets.profile(update.key),
-                    self._updater.operations(update, event.event_id, delivery.created_s),
+                    self._parts.sets.profile(update.key),
+                    operations_of(update, event.event_id, delivery.created_s, forget_before_s),
                     policy=self._profile_policy,
                 ),
             )
@@ -157,7 +136,7 @@ class Completer:
             return {}
         reads = [Read(target.write.key, [read_applied(target.delivery.event.event_id)]) for target in targets]
         found = {}
-        for target, answer in zip(targets, self._connection.submit(reads), strict=True):
+        for target, answer in zip(targets, self._parts.connection.submit(reads), strict=True):
             applied = answer.bins.get(APPLIED)
             if applied is not None:
                 found[target.delivery.event.event_id, target.key] = revision_of(applied)
@@ -165,20 +144,21 @@ class Completer:
 
     def _settle_trouble(self, trouble: Sequence[tuple[Delivery, EntityKey, int]]) -> None:
         """Give up what can never be applied; leave the rest open."""
-        hopeless = [(one, key, code) for one, key, code in trouble if self._hopeless(one, code)]
-        for one, _, code in trouble:
-            one.defer(code)
-        for one, _, _ in hopeless:
-            one.outcome = None
-        whys = [
-            f"the profile of its {key.kind.name.lower()} was not updated: {reason_of(code)}"
-            for _, key, code in hopeless
-        ]
-        self._ledger.quarantine([one for one, _, _ in hopeless], whys)
+        hopeless, whys = [], []
+        for one, key, code in trouble:
+            if self._hopeless(one, code):
+                hopeless.append(one)
+                whys.append(f"the profile of its {key.kind.name.lower()} was not updated: {reason_of(code)}")
+            else:
+                one.defer(code)
+        self._parts.ledger.quarantine(hopeless, whys)
 
     def _hopeless(self, delivery: Delivery, code: int) -> bool:
         """Tell whether an update that failed never succeeds; one that finds a full record may, for a time."""
-        return code in POISON or (code == TOO_BIG and self._ledger.now_ms() - delivery.created_ms > self._horizon_ms)
+        return code in POISON or (code == TOO_BIG and delivery.created_s < self._horizon_begins_s())
+
+    def _horizon_begins_s(self) -> int:
+        return self._parts.ledger.now_ms() // 1000 - self._horizon_s
 
 
 def unsettled(deliveries: Sequence[Delivery]) -> list[Delivery]:

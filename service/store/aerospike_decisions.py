@@ -1,7 +1,7 @@
 """Decisions in Aerospike: a record for each, named by its content, a log, and what each purchase has.
 
-    {prefix}decision    purchase id | time and hash    p: the decision, g: its page of the log
-    {prefix}decisions   purchase id                    d: {time and hash: 0}, the newest `MAX_SHOWN`
+    purchase id | time and hash    p: the decision, g: its page of the log
+    purchase id |                  d: {time and hash: 0}, the newest `MAX_SHOWN`
 
 A decision that is put twice has the same name and so stands in the log once.
 """
@@ -18,10 +18,9 @@ from aerospike_helpers.operations import map_operations, operations
 
 from service.core.decision import DecisionRecord
 from service.errors import StoreUnavailable
-from service.settings import AerospikeSettings
-from service.store.aerospike_client import EXISTS, Connection, reason_of
+from service.store.aerospike_client import EXISTS, reason_of
 from service.store.aerospike_log import PAGE, PAGE_BIN, Log, cursor_of, position_of
-from service.store.aerospike_sets import Sets
+from service.store.aerospike_parts import Parts
 from service.store.aerospike_update import KEY_ORDERED
 from service.store.protocol import DecisionPage
 from service.store.records import decode_decision, encode_decision
@@ -38,12 +37,12 @@ _MAX_PUT: Final = 128
 class Decisions:
     """The decisions served."""
 
-    def __init__(self, connection: Connection, sets: Sets, settings: AerospikeSettings) -> None:
+    def __init__(self, parts: Parts) -> None:
         """Know nothing yet."""
-        self._connection = connection
-        self._sets = sets
-        self._log = Log(connection, sets, "dlog", sets.decision)
-        self._life = {"ttl": settings.event_ttl_s or aerospike.TTL_NEVER_EXPIRE}
+        self._connection = parts.connection
+        self._sets = parts.sets
+        self._log = Log(parts.connection, parts.sets, "decisions", parts.sets.decision)
+        self._life = {"ttl": parts.settings.event_ttl_s or aerospike.TTL_NEVER_EXPIRE}
 
     def put(self, decisions: Sequence[DecisionRecord]) -> None:
         """Keep decisions. Raises StoreUnavailable; then some may be kept, and putting all again is harmless.
@@ -55,7 +54,7 @@ class Decisions:
 
     def of(self, purchase_id: str) -> list[DecisionRecord]:
         """Return those of a purchase, newest first. Raises StoreUnavailable."""
-        [found] = self._connection.fetch([self._sets.decisions_of(purchase_id)], [_NAMES])
+        [found] = self._connection.fetch([self._sets.decision(_id(purchase_id, ""))], [_NAMES])
         names = sorted({} if found is None else found.get(_NAMES, {}), reverse=True)[:MAX_SHOWN]
         return self._read([_id(purchase_id, name) for name in names])
 
@@ -64,7 +63,7 @@ class Decisions:
         position = position_of(cursor)
         found: list[DecisionRecord] = []
         while len(found) < limit:
-            ids = self._log.ids(position, min(PAGE, limit - len(found)))
+            position, ids = self._log.read(position, min(PAGE, limit - len(found)))
             if not ids:
                 break
             found += self._read(ids)
@@ -105,7 +104,7 @@ class Decisions:
 
     def _name(self, purchase_id: str, name: str) -> Write:
         return Write(
-            self._sets.decisions_of(purchase_id),
+            self._sets.decision(_id(purchase_id, "")),
             [
                 map_operations.map_put(_NAMES, name, 0, KEY_ORDERED),
                 map_operations.map_remove_by_index_range(

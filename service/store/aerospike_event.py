@@ -119,14 +119,6 @@ class Delivery:
         self.outcome = Outcome(Status.RETRY, reason=reason_of(code))
 
 
-def delivery_of(bins: Bins) -> Delivery:
-    """Return the delivery of an event that somebody else left on its way."""
-    known = decode_event(bins[PAYLOAD])
-    delivery = Delivery(known.event, known.decision, bins[PAYLOAD], repeat=True)
-    delivery.adopt(bins)
-    return delivery
-
-
 def logged(bins: Bins) -> LoggedEvent:
     """Return an event that is done."""
     return decode_event(bins[PAYLOAD] + bins.get(REVISIONS, b""))
@@ -178,7 +170,9 @@ class Ledger:
             [operations.write(STATE, int(State.DONE)), operations.write(REVISIONS, with_revisions(b"", one.revisions))]
             for one in deliveries
         ]
-        for one in self._step(deliveries, done, self._from_pending):
+        taken = self._step(deliveries, done, self._from_pending)
+        self._tally.add("helped", sum(one.repeat for one in taken))
+        for one in taken:
             one.state = State.DONE
             one.settle()
 

@@ -20,7 +20,7 @@ from aerospike_helpers import expressions as exp
 from aerospike_helpers.batch.records import Read, Write
 from aerospike_helpers.operations import list_operations, operations
 
-from service.store.aerospike_client import ELEMENT_EXISTS, FILTERED, NOT_FOUND, OK, Answer, Connection, Key
+from service.store.aerospike_client import ELEMENT_EXISTS, FILTERED, NO_ANSWER, NOT_FOUND, OK, Answer, Connection, Key
 from service.store.aerospike_sets import Sets
 
 PAGE: Final = 256
@@ -70,8 +70,7 @@ class Log:
     def head(self) -> int:
         """Return a page to put new ids on: the last, or one a little before it. Raises StoreUnavailable."""
         if self._head is None:
-            [hint] = self._connection.fetch([self._hint_key()], [_HEAD])
-            self._head = 0 if hint is None else hint.get(_HEAD, 0)
+            self._head = self._hint()
         return self._head
 
     def append(self, pages: dict[str, int]) -> dict[str, Answer]:
@@ -93,18 +92,37 @@ class Log:
                     del waiting[one]
                     if answer.code != OK:
                         failed[one] = answer
+                if answer.bins.get(_IDS) == len(ids):
+                    self._note_last(page)
             if crowded:
                 room = self._look_at(crowded, waiting, failed)
             if not waiting:
                 return failed
-        return failed | {one: Answer(ELEMENT_EXISTS, {}) for one in waiting}
+        return failed | dict.fromkeys(waiting, Answer(NO_ANSWER, {}))
 
-    def ids(self, position: int, limit: int) -> list[str]:
-        """Return up to `limit` ids from a position on, at most those of one page. Raises StoreUnavailable."""
+    def read(self, position: int, limit: int) -> tuple[int, list[str]]:
+        """Return up to `limit` ids from a position on, at most those of one page, and where the first of them stands.
+
+        That is further on only when pages are gone, as after a restart of a cluster that keeps nothing on
+        disk. No ids at the end. Raises StoreUnavailable.
+        """
         page, place = divmod(position, PAGE)
+        found = self._page(page)
+        if found is None:
+            last = self._hint()
+            while found is None and page < last:
+                page, place = page + 1, 0
+                found = self._page(page)
+        return page * PAGE + place, [] if found is None else found[place : place + limit]
+
+    def _page(self, page: int) -> list[str] | None:
         [found] = self._connection.fetch([self._sets.page(self._name, page)], [_IDS])
-        ids: list[str] = [] if found is None else found.get(_IDS, [])
-        return ids[place : place + limit]
+        return None if found is None else found.get(_IDS, [])
+
+    def _hint(self) -> int:
+        """Return the last page that somebody noted."""
+        [hint] = self._connection.fetch([self._hint_key()], [_HEAD])
+        return 0 if hint is None else int(hint.get(_HEAD, 0))
 
     def _append_to(self, page: int, ids: list[str]) -> Write:
         return Write(
@@ -124,7 +142,7 @@ class Log:
                     del waiting[one]
                     failed[one] = answer
                 continue
-            there = answer.bins[_IDS]
+            there = answer.bins.get(_IDS, [])
             for one in set(mine).intersection(there):
                 del waiting[one]
             room[page] = PAGE - len(there)
@@ -164,9 +182,13 @@ class Log:
                 break
             page += 1
         self._head = page
-        # A hint for processes that start: one that is too low costs them a walk, no more.
-        self._connection.submit([Write(self._hint_key(), [operations.write(_HEAD, page)])])
         return page
+
+    def _note_last(self, page: int) -> None:
+        """Note that a page was begun, for processes that start; a note that is too low costs them a walk, no more."""
+        if page:
+            policy = {"ttl": aerospike.TTL_NEVER_EXPIRE}
+            self._connection.submit([Write(self._hint_key(), [operations.write(_HEAD, page)], policy=policy)])
 
     def _hint_key(self) -> Key:
         return self._sets.meta(f"{self._name}-head")

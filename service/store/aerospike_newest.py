@@ -35,7 +35,7 @@ class NewestEvent:
     def read(self) -> int:
         """Return it, 0 for none. Raises StoreUnavailable."""
         found = self._connection.fetch(self._keys, [_NEWEST])
-        return max((bins.get(_NEWEST, 0) for bins in found if bins is not None), default=0)
+        return max((int(bins.get(_NEWEST, 0)) for bins in found if bins is not None), default=0)
 
     def writes(self, event_ms: int) -> list[Write]:
         """Return the write that keeps a time, none when it is kept already."""

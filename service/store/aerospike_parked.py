@@ -7,8 +7,7 @@ in between is found by the sweep, which goes through these records in turns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import chain
+from collections.abc import Mapping
 from typing import Final
 from zlib import crc32
 
@@ -17,7 +16,7 @@ from aerospike_helpers.batch.records import Read, Write
 from aerospike_helpers.operations import map_operations
 
 from service.errors import StoreUnavailable
-from service.store.aerospike_client import NOT_FOUND, OK, Answer, Connection, reason_of
+from service.store.aerospike_client import NOT_FOUND, OK, Answer, Connection, Key, reason_of
 from service.store.aerospike_sets import Sets
 from service.store.aerospike_update import KEY_ORDERED
 
@@ -36,55 +35,58 @@ class Parked:
         self._connection = connection
         self._sets = sets
 
-    def count(self) -> int:
-        """Return how many events wait. Raises StoreUnavailable. Cost: one request for `SHARDS` numbers."""
+    def sizes(self) -> list[int]:
+        """Return how many events wait in each of the records. Raises StoreUnavailable. Cost: one request."""
         size = [map_operations.map_size(_WAITING)]
-        answers = self._connection.submit([Read(self._sets.parked(shard), size) for shard in range(SHARDS)])
+        answers = self._connection.submit([Read(self._key(shard), size) for shard in range(SHARDS)])
         for answer in answers:
             if answer.code not in (OK, NOT_FOUND):
                 raise StoreUnavailable(reason_of(answer.code))
-        return sum(answer.bins.get(_WAITING) or 0 for answer in answers)
+        return [answer.bins.get(_WAITING) or 0 for answer in answers]
 
-    def add(self, waiting: Sequence[tuple[str, str]]) -> list[Answer]:
-        """Let events wait, each for the purchase named beside it; once, however often they are added."""
+    def add(self, waiting: Mapping[str, str]) -> list[Answer]:
+        """Let events wait, each for the purchase that it names; once, however often they are added."""
         return self._connection.submit(
             [
                 Write(
-                    self._sets.parked(_shard(purchase_id)),
+                    self._key(_shard(purchase_id)),
                     [map_operations.map_put(_WAITING, event_id, purchase_id, KEY_ORDERED)],
                     policy=_POLICY,
                 )
-                for event_id, purchase_id in waiting
+                for event_id, purchase_id in waiting.items()
             ]
         )
 
-    def remove(self, waited: Iterable[tuple[str, str]]) -> None:
+    def remove(self, waited: Mapping[str, str]) -> None:
         """Forget events that are settled; those that the store does not take out now, the sweep finds."""
         self._connection.submit(
             [
                 Write(
-                    self._sets.parked(_shard(purchase_id)),
+                    self._key(_shard(purchase_id)),
                     [map_operations.map_remove_by_key(_WAITING, event_id, aerospike.MAP_RETURN_NONE)],
                     policy=_POLICY,
                 )
-                for event_id, purchase_id in waited
+                for event_id, purchase_id in waited.items()
             ]
         )
 
     def waiting_for(self, purchase_id: str) -> Read:
-        """Return the read whose answer `event_ids` turns into the events that wait for a purchase."""
+        """Return the read whose answer `ids_in` turns into the events that wait for a purchase."""
         by_purchase = map_operations.map_get_by_value(_WAITING, purchase_id, aerospike.MAP_RETURN_KEY)
-        return Read(self._sets.parked(_shard(purchase_id)), [by_purchase])
+        return Read(self._key(_shard(purchase_id)), [by_purchase])
 
-    def shard(self, shard: int) -> dict[str, str]:
+    def waiting_in(self, shard: int) -> dict[str, str]:
         """Return everything in one of the records. Raises StoreUnavailable."""
-        [found] = self._connection.fetch([self._sets.parked(shard % SHARDS)], [_WAITING])
+        [found] = self._connection.fetch([self._key(shard)], [_WAITING])
         return {} if found is None else dict(found.get(_WAITING, {}))
 
+    def _key(self, shard: int) -> Key:
+        return self._sets.meta(f"parked-{shard}")
 
-def event_ids(answers: Iterable[Answer]) -> list[str]:
-    """Return the ids that answers to `waiting_for` name."""
-    return list(chain.from_iterable(answer.bins.get(_WAITING) or () for answer in answers))
+
+def ids_in(answer: Answer) -> list[str]:
+    """Return the ids that an answer to `waiting_for` names."""
+    return answer.bins.get(_WAITING) or []
 
 
 def _shard(purchase_id: str) -> int:

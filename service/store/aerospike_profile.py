@@ -6,7 +6,7 @@
     d1.amount              one K-ordered map for each measure of a series: {bucket: sum}
     cards                  one K-ordered map for each recent map: {id64: time in ms}
 
-and for writing alone, never read by a score: `ev`, the events that were applied lately, `tr`, how far back
+and for writing alone, never read by a score: `ev`, the events that were applied lately, `fg`, how far back
 that reaches, and the `_` bins, which hand values to expressions (see `aerospike_update`).
 
 Everything has its name for a bin, shortened to what a bin name may have; so aggregates and measures can be
@@ -28,13 +28,13 @@ from service.store.aerospike_client import Bins
 REVISION: Final = "rev"
 LAYOUT_BIN: Final = "ly"
 APPLIED: Final = "ev"
-TRIMMED: Final = "tr"
+FORGOTTEN: Final = "fg"
 EVENT_ID: Final = "_id"
 STAMP: Final = "_g"
 TIME: Final = "_t"
 OTHER: Final = "_h"
 
-_RESERVED: Final = (REVISION, LAYOUT_BIN, APPLIED, TRIMMED, EVENT_ID, STAMP, TIME, OTHER)
+_RESERVED: Final = (REVISION, LAYOUT_BIN, APPLIED, FORGOTTEN, EVENT_ID, STAMP, TIME, OTHER)
 _MAX_BIN_NAME: Final = 15
 _MOST_BUCKETS: Final = 64
 _ZEROS: Final = tuple([0] * count for count in range(_MOST_BUCKETS))

@@ -6,8 +6,8 @@ whomever and however late, is applied once.
 * `ev` maps the id of every event applied lately to its *stamp*, the second that the event was first stored
   in, with the revision that it got in the low bits. Putting an id that is there fails the command with code
   24, and the revision can be read back.
-* Ids with a stamp older than the horizon are trimmed, and `tr` remembers how far. An event with a stamp
-  before that cannot be told from one that was applied and trimmed: it fails the command with code 26. So
+* Ids with a stamp from before the horizon are forgotten, and `fg` notes how far. An event with a stamp
+  before that cannot be told from one that was applied and forgotten: it fails the command with code 26. So
   nothing rests on the horizon being long enough; if it is too short, events go to quarantine.
 
 Expressions are compiled once. What differs from event to event is handed to them in bins whose names begin
@@ -40,12 +40,12 @@ from service.store.aerospike_client import Operation
 from service.store.aerospike_profile import (
     APPLIED,
     EVENT_ID,
+    FORGOTTEN,
     LAYOUT_BIN,
     OTHER,
     REVISION,
     STAMP,
     TIME,
-    TRIMMED,
     bin_of,
     measure_bin,
 )
@@ -159,11 +159,11 @@ _READ_REVISION: Final = operations.read(REVISION)
 _LAYOUT_ONCE: Final = _write(
     LAYOUT_BIN, exp.Val(LAYOUT), aerospike.EXP_WRITE_CREATE_ONLY | aerospike.EXP_WRITE_POLICY_NO_FAIL
 )
-_REMEMBERED: Final = exp.Or(exp.Not(exp.BinExists(TRIMMED)), exp.GE(exp.IntBin(STAMP), exp.IntBin(TRIMMED)))
+_KNOWN: Final = exp.Or(exp.Not(exp.BinExists(FORGOTTEN)), exp.GE(exp.IntBin(STAMP), exp.IntBin(FORGOTTEN)))
 _REMEMBER: Final = _write(
     APPLIED,
     exp.Cond(
-        _REMEMBERED,
+        _KNOWN,
         exp.MapPut(
             None,
             KEY_ORDERED,
@@ -174,34 +174,32 @@ _REMEMBER: Final = _write(
         exp.Unknown(),
     ),
 )
+_NOTE_FORGOTTEN: Final = max_of(FORGOTTEN, exp.IntBin(STAMP))
 
 
-class Updater:
-    """Makes the operations of updates; one for a store, because the horizon is a setting."""
+def operations_of(update: Update, event_id: str, created_s: int, forget_before_s: int) -> list[Operation]:
+    """Return the operations of one update; the answer's `rev` is the revision that it got.
 
-    def __init__(self, horizon_s: int) -> None:
-        """Compile what depends on the horizon."""
-        self._horizon = horizon_s << _REVISION_BITS
-        self._remember_trimmed = max_of(TRIMMED, exp.Sub(exp.IntBin(STAMP), self._horizon))
-
-    def operations(self, update: Update, event_id: str, created_s: int) -> list[Operation]:
-        """Return the operations of one update; the answer's `rev` is the revision that it got."""
-        stamp = stamp_of(created_s)
-        made = [
-            _RAISE_REVISION,
-            operations.write(EVENT_ID, event_id),
-            operations.write(STAMP, stamp),
-            # The native operation alone tells a repeat by a code of its own; the expression adds the revision.
-            map_operations.map_put(APPLIED, event_id, stamp, _CREATE_ONLY),
-            _REMEMBER,
-            self._remember_trimmed,
-            map_operations.map_remove_by_value_range(APPLIED, _LOWEST, stamp - self._horizon, _NONE),
-            _LAYOUT_ONCE,
-        ]
-        for effect, time_ms in update.effects:
-            _add(made, _PROGRAMS[update.key.kind, effect], time_ms, update)
-        made.append(_READ_REVISION)
-        return made
+    `created_s` is when the event was first stored, the same whoever applies it. Ids of events that were first
+    stored before `forget_before_s`, which is no later than that, are forgotten.
+    """
+    stamp, forgotten = stamp_of(created_s), stamp_of(forget_before_s)
+    made = [
+        _RAISE_REVISION,
+        operations.write(EVENT_ID, event_id),
+        operations.write(STAMP, stamp),
+        # The native operation alone tells a repeat by a code of its own; the expression adds the revision.
+        map_operations.map_put(APPLIED, event_id, stamp, _CREATE_ONLY),
+        _REMEMBER,
+        operations.write(STAMP, forgotten),
+        _NOTE_FORGOTTEN,
+        map_operations.map_remove_by_value_range(APPLIED, _LOWEST, forgotten, _NONE),
+        _LAYOUT_ONCE,
+    ]
+    for effect, time_ms in update.effects:
+        _add(made, _PROGRAMS[update.key.kind, effect], time_ms, update)
+    made.append(_READ_REVISION)
+    return made
 
 
 def _add(made: list[Operation], program: _Program, time_ms: int, update: Update) -> None:

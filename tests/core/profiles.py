@@ -71,7 +71,8 @@ def every_reading() -> list[Reading]:
         found.append(Reading(kind, "exists"))
         found += [Reading(kind, "total", scalar.name) for scalar in schema.scalars]
         found += [
-            Reading(kind, "window", measure, window.name)
+            Reading(kind, form, measure, window.name)
+            for form in ("window", "onset")
             for window in WINDOWS.values()
             for measure in measures[window.series]
         ]

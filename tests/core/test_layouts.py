@@ -36,7 +36,7 @@ def has_history(reading: Reading) -> bool:
     match reading.form:
         case "total":
             return reading.name in OLDER.total_at
-        case "window":
+        case "window" | "onset":
             return WINDOWS[reading.window].series in OLDER.series_at
         case "size" | "met":
             return reading.name in OLDER.recent_at

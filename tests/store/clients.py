@@ -45,7 +45,7 @@ class CrashingClient:
         """Let go of it."""
         self._client.close()
 
-    def _die_if(self, now: bool) -> None:  # noqa: FBT001 - it reads as a sentence
+    def _die_if(self, now: bool) -> None:  # noqa: FBT001 - read aloud
         if now:
             raise Crash
 
@@ -85,6 +85,39 @@ class DeafClient:
         self._client.close()
 
 
+class SleepyClient:
+    """The official client in a process that is stopped before its `at`-th write, while something else happens."""
+
+    def __init__(self, config: dict[str, Any], at: int, meanwhile: Callable[[], None]) -> None:
+        """Connect."""
+        self._client = aerospike.client(config)
+        self._left, self._meanwhile = at, meanwhile
+
+    @property
+    def slept(self) -> bool:
+        """Tell whether it came to that."""
+        return self._left <= 0
+
+    def batch_read(self, keys: Any, bins: Any, policy: Any) -> Any:
+        """Read."""
+        return self._client.batch_read(keys, bins, policy)
+
+    def batch_write(self, batch_records: Any, policy_batch: Any) -> Any:
+        """Write, after a sleep or not."""
+        self._left -= 1
+        if self._left == 0:
+            self._meanwhile()
+        return self._client.batch_write(batch_records, policy_batch)
+
+    def info_all(self, command: str) -> Any:
+        """Ask."""
+        return self._client.info_all(command)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._client.close()
+
+
 class Clock:
     """The time of day as a test sets it."""
 
@@ -95,8 +128,3 @@ class Clock:
     def __call__(self) -> float:
         """Return it."""
         return self.now_s
-
-
-def crashing(at: int, *, sent: bool) -> Callable[[dict[str, Any]], CrashingClient]:
-    """Return what connects such a client."""
-    return lambda config: CrashingClient(config, at, sent=sent)

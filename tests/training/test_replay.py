@@ -29,7 +29,8 @@ def _every_reading() -> list[Feature]:
         found += [Reading(kind, "total", scalar.name) for scalar in schema.scalars]
         found += [Reading(kind, form, recent.name) for recent in schema.recents for form in ("size", "met")]
         found += [
-            Reading(kind, "window", measure, window.name)
+            Reading(kind, form, measure, window.name)
+            for form in ("window", "onset")
             for window in WINDOWS.values()
             for one in schema.series
             if one.name == window.series

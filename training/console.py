@@ -1,0 +1,79 @@
+"""How commands talk: results on standard output, progress and errors on standard error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from service.exit_codes import ExitCode
+
+OUT: Final = Console()
+ERR: Final = Console(stderr=True)
+
+Tell = Callable[[str, int, int], None]
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Tell]:
+    """Give a function `tell(what, done, total)` that draws bars, when a person looks at standard error."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=ERR, disable=quiet or not ERR.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield tell
+
+
+def show(values: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print named values: as one JSON object, or line by line with times in words."""
+    if as_json:
+        typer.echo(json.dumps(values))
+        return
+    lines = Table.grid(padding=(0, 2))
+    for name, value in values.items():
+        is_time = name.endswith("_ms")
+        text = datetime.fromtimestamp(value / 1000, UTC).isoformat(" ", "seconds") if is_time else cell(value)
+        lines.add_row(name.removesuffix("_ms").replace("_", " "), text)
+    OUT.print(lines)
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """Return a table with the columns of the first row; numbers stand right."""
+    shown = Table()
+    for name, value in rows[0].items():
+        shown.add_column(name.replace("_", " "), justify="left" if isinstance(value, str) else "right")
+    for row in rows:
+        shown.add_row(*(cell(row.get(name)) for name in rows[0]))
+    return shown
+
+
+def cell(value: object) -> str:
+    """Return a value as people read it."""
+    match value:
+        case None:
+            return ""
+        case float():
+            return f"{value:.4f}"
+        case int():
+            return f"{value:,}"
+        case dict():
+            return ", ".join(f"{name} {cell(one)}" for name, one in value.items())
+    return str(value)
+
+
+def fail(sentence: str, code: ExitCode) -> NoReturn:
+    """End the command with a sentence and an exit code."""
+    typer.echo(f"error: {sentence}", err=True)
+    raise typer.Exit(code)
