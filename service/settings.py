@@ -85,8 +85,9 @@ class AerospikeSettings(Section):
     )
     event_ttl_s: Annotated[int, Field(ge=0)] = Field(0, description="Life of an event's record; 0 = for ever.")
     dedupe_horizon_s: Count = Field(
-        900,
-        description="Seconds within which a write in doubt is settled; older pending events go to quarantine.",
+        300,
+        description="Seconds for which a profile remembers the events that it took; an older one that comes again "
+        "and was never finished goes to quarantine. Bounds how busy one entity may be: see docs/decisions/0007.",
     )
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from getpass import getuser
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,12 +18,10 @@ from pydantic import BaseModel, ValidationError
 from service.errors import CallerError, DependencyError, FraudError, OperatorError
 from service.exit_codes import EPILOG, ExitCode
 from training.console import ERR, OUT, fail, progress, show, table
+from training.summaries import import_values, show_training, week_values
 
 if TYPE_CHECKING:
     from training.events import Progress as Tell
-    from training.handbook import WeekResult
-    from training.importer import ImportSummary
-    from training.train import TrainSummary
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -109,7 +107,7 @@ def import_(
     key = os.environ.get("FRAUD_HASH_KEY", "").encode()
     with progress(quiet=as_json) as tell:
         summary = import_file(source, load_mapping(mapping), out, tell, strict=strict, hash_key=key)
-    show(_import_shown(summary), as_json=as_json)
+    show(import_values(summary), as_json=as_json)
     for finding in summary.findings if not as_json else ():
         ERR.print(f"left out: {finding}")
 
@@ -130,6 +128,28 @@ def replay(
     with progress(quiet=as_json) as tell:
         rows = write_rows(events, out, FEATURES, checked, tell)
     show({"path": str(out), "rows": rows, "features": len(FEATURES)}, as_json=as_json)
+
+
+@app.command(epilog="Example: python -m training record events.parquet --target 127.0.0.1:50051")
+def record(
+    events: Events,
+    target: Annotated[str, typer.Option("--target", "-t", help="host:port of a service on the event clock.")] = (
+        "127.0.0.1:50051"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Record an event file into a running service, in its order; running it again is harmless."""
+    from grpc import RpcError  # noqa: PLC0415
+
+    from service.client import FraudClient  # noqa: PLC0415
+    from training.live import record_file  # noqa: PLC0415
+
+    with FraudClient(target) as client, progress(quiet=as_json) as tell:
+        try:
+            outcomes = record_file(client, events, tell)
+        except RpcError as error:
+            fail(f"{target}: {error.details()}", ExitCode.UNAVAILABLE)
+    show(dict(sorted(outcomes.items())), as_json=as_json)
 
 
 @app.command(
@@ -175,7 +195,7 @@ def train(  # noqa: PLR0917  as many options as a training has
     options = _options(TrainOptions, values)
     with progress(quiet=as_json) as tell:
         summary = train_model(events, registry, options, datetime.now(UTC), tell)
-    _show_training(summary, as_json=as_json)
+    show_training(summary, as_json=as_json)
 
 
 @app.command(epilog="Example: python -m training models --json")
@@ -265,7 +285,7 @@ def handbook(
             result.write_scores(out)
         compared = _online(events, Path(name), result, options, tell) if online else None
     shown: dict[str, Any] = {
-        "weeks": [_week_shown(week) for week in result.weeks],
+        "weeks": [week_values(week) for week in result.weeks],
         "mean": mean_of(result.weeks),
     }
     if compared is not None:
@@ -312,63 +332,6 @@ def _parameters(given: Iterable[str]) -> dict[str, bool | int | float | str]:
             parsed = value
         parameters[name] = parsed if isinstance(parsed, bool | int | float) else value
     return parameters
-
-
-def _import_shown(summary: ImportSummary) -> dict[str, Any]:
-    return {
-        "path": str(summary.file.path),
-        "events": summary.file.rows,
-        "content_hash": summary.file.content_hash,
-        "rows": summary.rows,
-        "rejected": summary.rejected,
-        "rejected_path": None if summary.rejected_path is None else str(summary.rejected_path),
-        "rounded_amounts": summary.rounded_amounts,
-        "purchases": summary.purchases,
-        "frauds": summary.frauds,
-        "first_event_ms": summary.first_event_ms,
-        "last_event_ms": summary.last_event_ms,
-    }
-
-
-def _week_shown(week: WeekResult) -> dict[str, Any]:
-    return {name: value.isoformat() if isinstance(value, date) else value for name, value in week._asdict().items()}
-
-
-def _show_training(summary: TrainSummary, *, as_json: bool) -> None:
-    metrics = {
-        part: {name: interval.model_dump() for name, interval in values.items()}
-        for part, values in summary.metrics.items()
-    }
-    shown = {
-        "version": summary.version,
-        "registry": str(summary.registry),
-        "rows": summary.rows,
-        "frauds": summary.frauds,
-        "thresholds": summary.thresholds.model_dump(),
-        "recall": summary.recall,
-        "metrics": metrics,
-    }
-    if as_json:
-        typer.echo(json.dumps(shown))
-        return
-    lines = [
-        {
-            "part": part.replace("_", " "),
-            "metric": name.replace("_", " "),
-            "value": one["value"],
-            "95 %": "" if one["low"] is None else f"{one['low']:.3f} to {one['high']:.3f}",
-        }
-        for part, values in metrics.items()
-        for name, one in values.items()
-    ]
-    OUT.print(table(lines))
-    OUT.print(
-        table([{"part": part, "rows": summary.rows[part], "frauds": summary.frauds[part]} for part in summary.rows])
-    )
-    OUT.print(f"{summary.thresholds.why}")
-    report = summary.registry / "versions" / f"{summary.version:06d}" / "report.html"
-    OUT.print(f"version [bold]{summary.version}[/bold] is published, report: {report}")
-    OUT.print(f"make it live: python -m training promote {summary.version} --registry {summary.registry}")
 
 
 def main() -> None:

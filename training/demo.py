@@ -6,14 +6,11 @@ promote, watch the service pick the version up, play the last day live, and show
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
@@ -25,26 +22,23 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from service.client import FraudClient, event_message, purchase_message
-from service.core.event import Event, EventKind
+from service.client import FraudClient, purchase_message
+from service.core.event import EventKind
 from service.core.windows import DAY_MS
 from service.errors import FraudError
 from service.exit_codes import ExitCode
 from service.pb import fraud_pb2 as pb
 from service.registry.promotion import promote
 from training import events
+from training.live import record, record_file, running_service, wait_followed
 from training.metrics import average_precision, recall_at
 from training.pictures import draw_last_day
 from training.simulate import MarketSettings, SimulationSummary, simulate
 from training.train import TrainOptions, TrainSummary, train
 
-BATCH_EVENTS: Final = 1000
 REVIEW_RATE: Final = 0.02
-PICKED_UP_S: Final = 30.0
-"""How long the service may take to pick a promoted version up before the run fails."""
 
 _OUT = Console()
-_TO_RETRY: Final = frozenset({pb.REJECTED, pb.RETRY})
 
 
 class Played(NamedTuple):
@@ -56,59 +50,6 @@ class Played(NamedTuple):
     score: float
     decision: int
     call_ms: float
-
-
-@contextmanager
-def service(folder: Path) -> Iterator[tuple[FraudClient, int]]:
-    """Run the service on the embedded store in a folder; gives a client and the port. Ends it by its process id."""
-    environment = {
-        **os.environ,
-        "FRAUD_SERVER__LISTEN": "127.0.0.1:0",
-        "FRAUD_STORE__KIND": "lmdb",
-        "FRAUD_STORE__LMDB__PATH": str(folder / "store"),
-        "FRAUD_REGISTRY__PATH": str(folder / "registry"),
-        "FRAUD_INGEST__CLOCK": "event",
-    }
-    with (folder / "service.log").open("w", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "service", "serve"], stdout=subprocess.PIPE, stderr=log, text=True, env=environment
-        )
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            if not line:
-                raise typer.Exit(_failed(f"the service did not start: see {folder / 'service.log'}"))
-            port = int(line.rsplit(" ", 1)[1])
-            with FraudClient(f"127.0.0.1:{port}", score_deadline_ms=1000) as client:
-                yield client, port
-        finally:
-            process.terminate()
-            process.wait(30)
-            process.stdout.close()
-
-
-def record_history(client: FraudClient, history: Sequence[Event], progress: Progress) -> Counter[str]:
-    """Record events in their order, in batches; returns how many had which outcome."""
-    task = progress.add_task("recording the history through gRPC", total=len(history))
-    outcomes: Counter[str] = Counter()
-    for start in range(0, len(history), BATCH_EVENTS):
-        batch = [event_message(event, with_ingest_time=True) for event in history[start : start + BATCH_EVENTS]]
-        for outcome in client.record(batch):
-            outcomes[pb.RecordStatus.Name(outcome.status)] += 1
-            if outcome.status in _TO_RETRY:
-                raise typer.Exit(_failed(f"event {outcome.event_id}: {outcome.field} {outcome.reason}"))
-        progress.advance(task, len(batch))
-    return outcomes
-
-
-def wait_live(client: FraudClient, version: int) -> float:
-    """Wait until the service answers from a version; returns the seconds that it took."""
-    begun_s = time.monotonic()
-    while time.monotonic() - begun_s < PICKED_UP_S:
-        if any(version in worker.answer for worker in client.lineup().workers):
-            return time.monotonic() - begun_s
-        time.sleep(0.02)
-    raise typer.Exit(_failed(f"the service did not pick up version {version} within {PICKED_UP_S:g} s"))
 
 
 def play(client: FraudClient, frame: pl.DataFrame, progress: Progress) -> list[Played]:
@@ -124,7 +65,7 @@ def play(client: FraudClient, frame: pl.DataFrame, progress: Progress) -> list[P
             call_ms = (time.perf_counter() - begun_s) * 1000
             played.append(Played(event.event_id, pattern, label, answer.score, answer.decision, call_ms))
         else:
-            client.record([event_message(event, with_ingest_time=True)])
+            record(client, [event])
         progress.advance(task)
     return played
 
@@ -151,25 +92,20 @@ def main(
 
         market = simulate(settings, out / "events.parquet", tell)
         history, day = _divide(market, last_day_ms, settings.end_ms, out)
-        with service(out) as (client, port):
-            _step(f"service on port {port}, embedded store in {out / 'store'}")
-            recorded = record_history(client, events_in(history), progress)
+        with running_service(out, out / "registry") as target, FraudClient(target, score_deadline_ms=1000) as client:
+            _step(f"service on {target}, embedded store in {out / 'store'}")
+            recorded = record_file(client, history, tell)
             _step("recorded " + ", ".join(f"{count:,} {name}" for name, count in sorted(recorded.items())))
             options = TrainOptions(
                 seed=seed, review_rate=REVIEW_RATE, decline_precision=0.8, least_declined=10, notes="make run"
             )
             trained = train(history, out / "registry", options, datetime.now(UTC), tell)
             promote(out / "registry", trained.version, "make run", "first version of the demonstration")
-            live_s = wait_live(client, trained.version)
+            live_s = wait_followed(client, trained.version)
             _step(f"version {trained.version} trained, promoted, and live in the service after {live_s:.2f} s")
             played = play(client, day, progress)
     pictures = draw_last_day(played, out / "pictures")
     _show(market, trained, played, out, pictures, time.monotonic() - begun_s)
-
-
-def events_in(path: Path) -> list[Event]:
-    """Return all events of a file."""
-    return [event for batch in events.batches(path) for event in batch]
 
 
 def _prepare(out: Path) -> None:
@@ -237,13 +173,9 @@ def _step(sentence: str) -> None:
     _OUT.print(f"• {sentence}", highlight=False)
 
 
-def _failed(sentence: str) -> ExitCode:
-    typer.echo(f"error: {sentence}", err=True)
-    return ExitCode.FAILED
-
-
 if __name__ == "__main__":
     try:
         typer.run(main)
     except FraudError as error:
-        sys.exit(_failed(str(error)))
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(ExitCode.FAILED)

@@ -5,7 +5,7 @@ for one kind of entity, where in a row of state everything stands, which steps e
 which places each reading reads. `run` knows opcodes only; it has no idea what a purchase is.
 
 A row of state is one entity: its totals, a ring of buckets for each series, and the recent maps. Only
-what the readings need is kept, so an entity costs some 200 to 2,500 bytes.
+what the readings need is kept, so an entity costs some 200 to 2,000 bytes.
 """
 
 from __future__ import annotations
@@ -107,14 +107,18 @@ class _Layout:
         if any(reading.form == "day_part" for reading in wanted):
             totals |= {f"day_part_{part}" for part in range(DAY_PARTS)}
         recents = {reading.name for reading in wanted if reading.form in {"size", "met"}}
-        series = {WINDOWS[reading.window].series for reading in wanted if reading.window}
+        measured = {(WINDOWS[reading.window].series, reading.name) for reading in wanted if reading.window}
         self.scalars = {scalar.name: scalar for scalar in schema.scalars if scalar.name in totals}
-        self.series = {one.name: one.series for one in schema.series if one.name in series}
+        kept = {
+            one.name: [name for name in one.series.measures if (one.name, name) in measured] for one in schema.series
+        }
+        self.measures = {name: measures for name, measures in kept.items() if measures}
+        self.series = {one.name: one.series for one in schema.series if one.name in self.measures}
         self.recents = {recent.name: recent for recent in schema.recents if recent.name in recents}
         self.at: dict[str, int] = {}
         self.width = 1  # place 0 tells whether anything was ever recorded
         sizes = dict.fromkeys(self.scalars, 1)
-        sizes |= {name: 1 + one.buckets * len(one.measures) for name, one in self.series.items()}
+        sizes |= {name: 1 + one.buckets * len(self.measures[name]) for name, one in self.series.items()}
         sizes |= {name: 1 + 2 * recent.cap for name, recent in self.recents.items()}
         for name, size in sizes.items():
             self.at[name] = self.width
@@ -134,9 +138,12 @@ class _Layout:
                 lines.append([_MEET, self.at[add.aggregate], add.source, self.recents[add.aggregate].cap])
         for name, one in self.series.items():
             here = [add for add in adds if add.aggregate == name]
+            kept = self.measures[name]
             if here:
-                lines.append([_BUCKET, self.at[name], one.bucket_ms, one.buckets, len(one.measures)])
-            lines += [[_MEASURE, one.measures.index(add.measure) * one.buckets, add.source] for add in here]
+                lines.append([_BUCKET, self.at[name], one.bucket_ms, one.buckets, len(kept)])
+            lines += [
+                [_MEASURE, kept.index(add.measure) * one.buckets, add.source] for add in here if add.measure in kept
+            ]
         return lines
 
     def read(self, reading: Reading) -> list[int]:
@@ -152,7 +159,7 @@ class _Layout:
                 opcode = _WINDOW if reading.form == "window" else _ONSET
                 window = WINDOWS[reading.window]
                 one = self.series[window.series]
-                measure = one.measures.index(reading.name)
+                measure = self.measures[one.name].index(reading.name)
                 return [opcode, self.at[one.name], one.bucket_ms, one.buckets, measure, window.count]
             case "met":
                 return [_MET, self.at[reading.name], _MET_BY[reading.name]]

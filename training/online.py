@@ -6,24 +6,17 @@ The history is recorded in the order of the event file; in a test week every pay
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from functools import partial
 from math import isnan
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from service.client import FraudClient, event_message, purchase_message
+from service.client import FraudClient, purchase_message
 from service.core.event import Event, EventKind
 from service.core.features import Feature
 from service.core.windows import DAY_MS
-from service.errors import StoreUnavailable
-from service.pb import fraud_pb2 as pb
 from service.registry.artifact import publish
 from service.registry.manifest import FeatureUse, Knots, Manifest
 from service.registry.promotion import promote
@@ -31,16 +24,11 @@ from training.calibrate import choose_thresholds
 from training.events import Progress, about, batches, frames
 from training.evidence import golden_of
 from training.handbook import WEEK_DAYS, Benchmark, Options, WeekModel, learned_rows, week_rows
+from training.live import BATCH_EVENTS, record, running_service, wait_followed
 from training.metrics import Column
 from training.replay import Matrix
 
-BATCH_EVENTS: Final = 1000
-START_TIMEOUT_S: Final = 60.0
 CALL_TIMEOUT_MS: Final = 60_000
-"""Neither the budget nor the deadline may degrade an answer here: equality is measured, not speed."""
-
-_ACCEPTED: Final = frozenset({pb.RecordStatus.APPLIED, pb.RecordStatus.LATE})
-_POLL_S: Final = 0.05
 
 
 class Week(NamedTuple):
@@ -67,39 +55,12 @@ class Comparison(NamedTuple):
     """The first difference in words, "" for none."""
 
 
-@contextmanager
-def running_service(folder: Path, registry: Path) -> Iterator[str]:
-    """Run a service of our own on the embedded store and the event clock; gives its host:port.
-
-    Raises StoreUnavailable when it does not come up.
-    """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FRAUD_")}
-    environment |= {
-        "FRAUD_SERVER__LISTEN": "127.0.0.1:0",
-        "FRAUD_SERVER__BUDGET_MS": str(CALL_TIMEOUT_MS),
-        "FRAUD_STORE__KIND": "lmdb",
-        "FRAUD_STORE__LMDB__PATH": str(folder / "store"),
-        "FRAUD_REGISTRY__PATH": str(registry),
-        "FRAUD_INGEST__CLOCK": "event",
-        "FRAUD_LOG_LEVEL": "error",
-    }
-    command = [sys.executable, "-m", "service", "serve"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  ours
-        try:
-            assert process.stdout is not None
-            said = process.stdout.readline()
-            if not said.startswith("listening on port "):
-                raise StoreUnavailable("the service did not start; what it logged says why")
-            yield f"127.0.0.1:{said.split()[-1]}"
-        finally:
-            process.terminate()
-
-
 def check_online(events: Path, folder: Path, benchmark: Benchmark, options: Options, progress: Progress) -> Comparison:
     """Run the weeks of a benchmark through a service of our own, whose store and registry lie in `folder`."""
     registry = folder / "registry"
     weeks = [_published(registry, events, benchmark, trained, options) for trained in benchmark.models]
-    with running_service(folder, registry) as target:
+    # Neither the budget nor the deadline may degrade an answer here: equality is measured, not speed.
+    with running_service(folder, registry, SERVER__BUDGET_MS=str(CALL_TIMEOUT_MS), LOG_LEVEL="error") as target:
         return compare(target, events, weeks, options.features, registry, progress)
 
 
@@ -186,21 +147,12 @@ class _Player:
     def _begin(self, week: Week) -> None:
         """Promote the version of a week and wait until it answers."""
         promote(self._registry, week.version, "benchmark", f"test week of {week.first_day}")
-        give_up_s = time.monotonic() + START_TIMEOUT_S
-        while not all(list(worker.answer) == [week.version] for worker in self._client.lineup().workers):
-            if time.monotonic() > give_up_s:
-                raise StoreUnavailable(f"the service did not take up version {week.version}")
-            time.sleep(_POLL_S)
+        wait_followed(self._client, week.version)
         self._week, self._row = week, 0
 
     def _record(self) -> None:
-        if not self._waiting:
-            return
-        outcomes = self._client.record(event_message(event, with_ingest_time=True) for event in self._waiting)
-        for outcome in outcomes:
-            if outcome.status not in _ACCEPTED:
-                status = pb.RecordStatus.Name(outcome.status)
-                raise StoreUnavailable(f"{status} for event {outcome.event_id}: {outcome.field} {outcome.reason}")
+        if self._waiting:
+            record(self._client, self._waiting)
         self._waiting.clear()
 
     def _score(self, purchase: Event, week: Week) -> None:

@@ -15,7 +15,7 @@ import lmdb
 
 from service.core.decision import DecisionRecord
 from service.core.event import KINDS, EntityKey, Event
-from service.core.profile import Habits, Image
+from service.core.profile import EMPTY, SCHEMAS, Habits, Image
 from service.errors import StoreUnavailable
 from service.settings import LmdbSettings
 from service.store.group_commit import GroupCommit
@@ -27,6 +27,7 @@ from service.store.lmdb_tables import (
     PROFILE_PREFIXES,
     Transaction,
     decode_image,
+    decode_stored,
     get_number,
     profile_key,
 )
@@ -74,7 +75,11 @@ class LmdbStore:
             lambda transaction: transaction.get(profile_key(key.kind, key.id), db=self._tables.profiles)
         )
         try:
-            return decode_image(key.kind, value)
+            if value is None:
+                return EMPTY[key.kind]
+            image = decode_stored(value)
+            SCHEMAS[key.kind].as_of(image[0])  # raises when a newer release wrote it
+            return image
         except (ValueError, LookupError, struct.error) as error:
             raise StoreUnavailable(f"the profile cannot be read: {error}") from error
 

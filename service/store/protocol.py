@@ -112,7 +112,10 @@ class Store(Protocol):
         """
 
     def profile(self, key: EntityKey) -> Image:
-        """Return one profile, EMPTY when nothing is known. Raises StoreUnavailable."""
+        """Return one profile in the layout that it was written with, EMPTY when nothing is known.
+
+        Raises StoreUnavailable.
+        """
 
     def apply(self, submissions: Sequence[Submission]) -> list[Outcome]:
         """Apply events in their order and return one outcome for each; one bad event stops no other.

@@ -99,6 +99,14 @@ def test_features_are_those_that_the_service_computes(events: list[Event], habit
     assert same(replayed(events, FEATURES, habits), naive_rows(events, FEATURES, habits))
 
 
+@given(events=busy_streams(), chosen=st.lists(st.sampled_from(EVERY_READING), min_size=1, max_size=5))
+@settings(deadline=None, max_examples=50)
+def test_what_else_is_read_does_not_show(events: list[Event], chosen: list[Feature]) -> None:
+    """A reading is the same alone as among all others, although replay keeps only what is read."""
+    places = [EVERY_READING.index(feature) for feature in chosen]
+    assert same(replayed(events, chosen), replayed(events)[:, places])
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_many_entities_and_full_maps(seed: int) -> None:
     """A long stream, with recent maps that overflow and more entities than the first allocation holds, is equal too."""

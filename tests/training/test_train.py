@@ -117,6 +117,12 @@ def test_without_frauds_nothing_is_trained(tmp_path: Path) -> None:
         train(path, tmp_path / "registry", OPTIONS, NOW, silent)
 
 
+def test_a_score_without_profiles_still_means_something(summary: TrainSummary) -> None:
+    """With no profile read, the mean score stays near the share of fraud; without blanked copies it is most of 1."""
+    unread = summary.metrics["validation_without_any_profile"]
+    assert unread["mean_score"].value < 3 * unread["fraud_share"].value
+
+
 # --- splits and labels --------------------------------------------------------------------------
 
 
