@@ -74,14 +74,14 @@ class LmdbStore:
         value = self._environment.read(
             lambda transaction: transaction.get(profile_key(key.kind, key.id), db=self._tables.profiles)
         )
+        if value is None:
+            return EMPTY[key.kind]
         try:
-            if value is None:
-                return EMPTY[key.kind]
             image = decode_stored(value)
             SCHEMAS[key.kind].as_of(image[0])  # raises when a newer release wrote it
-            return image
         except (ValueError, LookupError, struct.error) as error:
             raise StoreUnavailable(f"the profile cannot be read: {error}") from error
+        return image
 
     def _view(self, transaction: Transaction, purchase: Event) -> View:
         """Return what one score needs. Written out for the four kinds: a loop costs a microsecond more."""
