@@ -37,8 +37,9 @@ format: setup ## Format the code and fix what can be fixed
 	@.venv/bin/ruff check --fix --quiet . || true
 	@.venv/bin/ruff format .
 
-bench: setup ## Run the microbenchmarks of hot operations
+bench: setup ## Measure hot operations one by one, then a whole score against an empty call
 	@$(PYTHON) -m pytest tests/bench -o python_files='bench_*.py' --benchmark-columns=min,median,iqr,ops --benchmark-sort=name
+	@$(PYTHON) -m tests.bench.cost
 
 lock: setup ## Pin the newest versions that pyproject.toml allows, with hashes
 	@$(UV_COMPILE) --upgrade --extra training --extra dev --output-file requirements.lock pyproject.toml

@@ -15,6 +15,7 @@ from service.errors import StoreUnavailable
 from service.ingester import Ingester
 from service.metrics import Metrics
 from service.pb import fraud_pb2 as pb
+from service.recorder import Recorder
 from service.registry.watcher import Watcher
 from service.scorer import Scorer
 from service.server import Server
@@ -79,7 +80,10 @@ class App:
         self._layouts: set[str] = set()
         clock = self._clock()
         ingester = Ingester(self.store, clock, self.metrics)
-        scorer = Scorer(self.store, self.watcher, self.decision_log, clock, settings.scoring, self.metrics)
+        self.recorder = Recorder(self.store, settings.server.threads, settings.server.max_recording, self.metrics)
+        scorer = Scorer(
+            self.store, self.recorder, self.watcher, self.decision_log, clock, settings.scoring, self.metrics
+        )
         servicer = Servicer(
             scorer, ingester, Lineups(self.watcher), Reader(settings.ingest), clock, settings.server, self.metrics
         )
@@ -116,6 +120,7 @@ class App:
         self._stopping.set()
         for thread in self._threads:
             thread.join(timeout=self.settings.server.drain_s)
+        self.recorder.stop()
         self.watcher.stop()
         self.decision_log.stop(self.settings.server.drain_s)
         self.store.close()

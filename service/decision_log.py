@@ -15,12 +15,15 @@ from service.store.protocol import Store
 
 _LOG = structlog.get_logger(__name__)
 _IDLE_S = 0.05
-_ATTEMPTS = 3
-_PAUSE_S = 0.2
+_FIRST_PAUSE_S = 0.1
+_LAST_PAUSE_S = 2.0
 
 
 class DecisionLog:
-    """A bounded queue and one thread that empties it into the store; what does not fit is dropped and counted."""
+    """A bounded queue and one thread that empties it into the store.
+
+    While the store does not answer, decisions wait; what does not fit any more is dropped and counted.
+    """
 
     def __init__(self, store: Store, settings: ScoringSettings, metrics: Metrics) -> None:
         """Get what it needs; `start` begins to work."""
@@ -55,23 +58,23 @@ class DecisionLog:
         return left
 
     def _run(self) -> None:
+        pause_s = _FIRST_PAUSE_S
         while True:
             stopping = self._stopping.is_set()
-            while self._queue:
-                self._keep([self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))])
+            kept = self._keep_all()
             if stopping:
                 return
-            self._stopping.wait(_IDLE_S)
+            pause_s = _FIRST_PAUSE_S if kept else min(2 * pause_s, _LAST_PAUSE_S)
+            self._stopping.wait(_IDLE_S if kept else pause_s)
 
-    def _keep(self, records: list[DecisionRecord]) -> None:
-        for attempt in range(_ATTEMPTS):
+    def _keep_all(self) -> bool:
+        """Keep what waits; False when the store did not take it: then it waits on, in its order."""
+        while self._queue:
+            records = [self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))]
             try:
                 self._store.put_decisions(records)
             except StoreUnavailable as error:
-                reason = str(error)
-                if attempt + 1 < _ATTEMPTS:
-                    self._stopping.wait(_PAUSE_S)
-            else:
-                return
-        self._metrics.decision_log_failed.inc(len(records))
-        _LOG.error("decisions lost", count=len(records), reason=reason)
+                self._queue.extendleft(reversed(records))
+                _LOG.warning("decisions wait", count=len(self._queue), reason=str(error))
+                return False
+        return True

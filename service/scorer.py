@@ -18,10 +18,12 @@ from service.core.profile import EMPTY, Image, newest_purchase_ms
 from service.core.row import row_of
 from service.errors import BudgetSpent, InvalidInput, NoModel, Violation
 from service.metrics import Metrics
+from service.recorder import Recorder
 from service.registry.lineup import Lineup
 from service.settings import ScoringSettings
 from service.store.protocol import LoggedEvent, Status, Store, Submission, View
 
+_DURABLE: Final = frozenset({Status.APPLIED, Status.LATE, Status.DUPLICATE})
 _CONFLICT: Final = Violation("purchase.purchase_id", "is known with other content")
 _NO_IMAGES: Final[tuple[Image | None, Image | None, Image | None, Image | None]] = (None, None, None, None)
 
@@ -42,10 +44,11 @@ class Decisions(Protocol):
 
 
 class Question(NamedTuple):
-    """What a caller asks about one purchase."""
+    """What a caller asks about one purchase; with `record` the answer waits for durability until `record_by_s`."""
 
     purchase: Event
     record: bool = False
+    record_by_s: float = 0.0
     explain: bool = False
     with_features: bool = False
 
@@ -64,6 +67,7 @@ class Scorer:
     def __init__(
         self,
         store: Store,
+        recorder: Recorder,
         lineups: LineupSource,
         decisions: Decisions,
         clock: Clock,
@@ -72,6 +76,7 @@ class Scorer:
     ) -> None:
         """Get what it needs."""
         self._store = store
+        self._recorder = recorder
         self._lineups = lineups
         self._decisions = decisions
         self._clock = clock
@@ -219,29 +224,31 @@ class Scorer:
         question: Question,
         given_up: list[str],
     ) -> Scored:
-        record.given_up = tuple(given_up)
         if question.record:
-            known = self._record(record)
+            known = self._record(record, question.record_by_s, given_up)
             if known is not None:
                 return self._repeat(known, question)
+        record.given_up = tuple(given_up)
         self._decisions.put(record)
         self._metrics.decisions[record.decision].inc()
         if record.degraded:
             self._metrics.degraded.inc()
         for stage in given_up:
-            self._metrics.given_up[stage].inc()
+            if stage != "record":  # the recorder counts those
+                self._metrics.given_up[stage].inc()
         features = tuple(zip(lineup.names, row, strict=True)) if question.with_features else ()
         return Scored(record, features, record.profile_age_ms)
 
-    def _record(self, record: DecisionRecord) -> DecisionRecord | None:
+    def _record(self, record: DecisionRecord, by_s: float, given_up: list[str]) -> DecisionRecord | None:
         """Record the purchase with its decision; returns the decision of a call that was faster."""
-        (outcome,) = self._store.apply((Submission(record.purchase, record),))
-        self._metrics.outcomes[outcome.status].inc()
+        outcome = self._recorder.record(Submission(record.purchase, record), by_s)
         if outcome.status is Status.REJECTED:
             raise InvalidInput([Violation(outcome.field, outcome.reason)])
         if outcome.status is Status.DUPLICATE and outcome.decision is not None:
             return outcome.decision
-        record.recorded = outcome.status in {Status.APPLIED, Status.LATE, Status.DUPLICATE}
+        record.recorded = outcome.status in _DURABLE
+        if not record.recorded:
+            given_up.append("record")
         return None
 
 

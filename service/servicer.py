@@ -68,6 +68,7 @@ class Servicer:
         self._metrics = metrics
         self._budget_s = settings.budget_ms / 1000
         self._reserve_s = settings.reply_reserve_ms / 1000
+        self._record_s = settings.record_budget_ms / 1000
         self._max_purchases = settings.max_batch_purchases
         self._max_events = settings.max_batch_events
 
@@ -75,7 +76,7 @@ class Servicer:
         """Answer `FraudScoring.Score`."""
         begun_s = time.monotonic()
         deadline_s = self._deadline(begun_s, context)
-        question = self._question(request, "purchase")
+        question = self._question(request, "purchase", self._record_by(begun_s, context) if request.record else 0.0)
         response = _answer(self._scorer.score(question, deadline_s))
         self._metrics.score_seconds.observe(time.monotonic() - begun_s)
         return response
@@ -91,7 +92,7 @@ class Servicer:
                     Violation(f"requests[{at}].record", "is not for batches: record through Score or Record")
                 )
             try:
-                questions.append(self._question(one, f"requests[{at}].purchase"))
+                questions.append(self._question(one, f"requests[{at}].purchase", 0.0))
             except InvalidInput as error:
                 violations.extend(error.violations)
         if violations:
@@ -125,9 +126,15 @@ class Servicer:
             raise BudgetSpent("the deadline had passed before the call was begun")
         return begun_s + budget_s - self._reserve_s
 
-    def _question(self, request: pb.ScoreRequest, prefix: str) -> Question:
+    def _record_by(self, begun_s: float, context: grpc.ServicerContext) -> float:
+        """Return until when an answer may wait for its purchase to be durable: that is not the score's budget."""
+        remaining_s = context.time_remaining()
+        left_s = self._record_s if remaining_s is None else min(remaining_s, self._record_s)
+        return begun_s + left_s - self._reserve_s
+
+    def _question(self, request: pb.ScoreRequest, prefix: str, record_by_s: float) -> Question:
         purchase = self._reader.purchase(request.purchase, self._clock.now_ms(), prefix)
-        return Question(purchase, request.record, request.explain, request.with_features)
+        return Question(purchase, request.record, record_by_s, request.explain, request.with_features)
 
     def _event(self, message: pb.Event) -> Event | InvalidInput:
         try:

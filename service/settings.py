@@ -44,6 +44,14 @@ class ServerSettings(Section):
     budget_ms: Count = Field(
         20, le=60_000, description="Milliseconds for one score; a shorter deadline of the caller wins."
     )
+    record_budget_ms: Count = Field(
+        1000,
+        le=60_000,
+        description="Milliseconds that an answer may wait until its purchase is durable; see budget_ms.",
+    )
+    max_recording: Count = Field(
+        256, description="Scored purchases that may wait to be durable; beyond it they answer recorded=false."
+    )
     reply_reserve_ms: Milliseconds = Field(2, description="Milliseconds of the budget that are kept for the reply.")
     max_batch_purchases: Count = Field(256, le=4096, description="Purchases in one ScoreBatch.")
     max_batch_events: Count = Field(1000, le=10_000, description="Events in one Record.")

@@ -1,7 +1,7 @@
 """The naive oracle: profiles and readings worked out the obvious way from a list of events.
 
 It keeps no running state: every number is a loop over the events that touch an entity, written down from
-the definitions (the docstrings of `service.core.windows`, the table of DESIGN in words), and shares
+the definitions (the docstrings of `service.core.windows`, the effects of events in words), and shares
 no arithmetic with `service.core.profile`. Slow on purpose; what it says is right because it can be read.
 """
 

@@ -1,7 +1,7 @@
 """Hot operations of the core, one at a time; each name says the fill of the profiles that are used.
 
 `typical` and `worst` are those of `tests.make.filled_image`. What these say is how operations compare;
-what a score costs inside the running server is measured there, see DESIGN §9.
+what a score costs inside the running server is measured there: `tests.bench.cost`.
 """
 
 from __future__ import annotations

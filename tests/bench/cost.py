@@ -33,6 +33,7 @@ from service.core.event import Event
 from service.core.row import row_of
 from service.metrics import Metrics
 from service.pb import fraud_pb2 as pb
+from service.recorder import Recorder
 from service.registry.promotion import promote
 from service.registry.watcher import Watcher
 from service.scorer import Question, Scorer
@@ -112,7 +113,8 @@ def in_process(store: LmdbStore, watcher: Watcher, purchases: Sequence[Event], c
     lineup = watcher.lineup
     assert lineup is not None
     settings = ScoringSettings(explain_decisions=False)
-    scorer = Scorer(store, watcher, Ignored(), EventClock(NOW_MS), settings, Metrics())
+    metrics = Metrics()
+    scorer = Scorer(store, Recorder(store, 1, 1, metrics), watcher, Ignored(), EventClock(NOW_MS), settings, metrics)
     questions = [Question(one) for one in purchases]
     views = [store.read((one,), 1.0)[0].images for one in purchases]
     rows = [row_of(lineup.row, one, seen) for one, seen in zip(purchases, views, strict=True)]

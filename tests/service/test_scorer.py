@@ -13,6 +13,7 @@ from service.core.decision import Decision, DecisionRecord, MissingCause
 from service.core.event import KINDS, EntityKind, Event
 from service.errors import BudgetSpent, NoModel
 from service.metrics import Metrics
+from service.recorder import Recorder
 from service.registry.promotion import promote, set_challengers
 from service.registry.watcher import Watcher
 from service.scorer import Question, Scorer
@@ -57,6 +58,15 @@ class SlowStore(LmdbStore):
         return super().read(purchases, timeout_s)
 
 
+class LazyStore(LmdbStore):
+    """A store that takes a while to make events durable."""
+
+    def apply(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        """Apply them, but not at once."""
+        time.sleep(0.2)
+        return super().apply(submissions)
+
+
 class Bench:
     """A scorer with everything around it, on a store of a given kind."""
 
@@ -68,7 +78,10 @@ class Bench:
         self.kept = Kept()
         self.metrics = Metrics()
         settings = ScoringSettings(**scoring)
-        self.scorer = Scorer(self.store, self.watcher, self.kept, EventClock(NOW_MS), settings, self.metrics)
+        self.recorder = Recorder(self.store, 2, 2, self.metrics)
+        self.scorer = Scorer(
+            self.store, self.recorder, self.watcher, self.kept, EventClock(NOW_MS), settings, self.metrics
+        )
 
     def go_live(self) -> None:
         """Publish and promote a version."""
@@ -114,7 +127,7 @@ def test_a_store_that_does_not_answer_degrades_the_answer(folder: Path, rule: st
     """There is an answer all the same, flagged, naming every profile, and decided by the degraded rule."""
     bench = Bench(folder, DeafStore, degraded_rule=rule)
     bench.go_live()
-    scored = bench.scorer.score(Question(make_purchase(), record=True), soon())
+    scored = bench.scorer.score(Question(make_purchase(), record=True, record_by_s=soon()), soon())
     assert scored.decision.degraded
     assert scored.decision.decision in allowed
     assert dict(scored.decision.missing) == dict.fromkeys(KINDS, MissingCause.UNREADABLE)
@@ -168,3 +181,33 @@ def test_a_batch_equals_single_scores_with_versions_of_different_features(folder
     questions = [Question(make_purchase(f"p-{n}", amount_minor=n * 991)) for n in range(20)]
     batch = [one.decision.scores for one in bench.scorer.score_many(questions, soon())]
     assert batch == [bench.scorer.score(question, soon()).decision.scores for question in questions]
+
+
+def test_an_answer_does_not_wait_longer_for_durability_than_it_may(folder: Path) -> None:
+    """The answer comes in time and says `recorded=false`; the write goes on, and a repeat finds the decision."""
+    bench = Bench(folder, LazyStore)
+    bench.go_live()
+    first = bench.scorer.score(Question(make_purchase(), record=True, record_by_s=time.monotonic() + 0.01), soon())
+    assert not first.decision.recorded
+    assert first.decision.given_up == ("record",)
+    assert bench.store.events("", 10).events == []
+    bench.recorder.stop()
+    (logged,) = bench.store.events("", 10).events
+    assert logged.event.event_id == "p-1"
+    again = bench.scorer.score(Question(make_purchase()), soon())
+    assert again.decision.recorded
+    assert again.decision.score == first.decision.score
+
+
+def test_writes_in_hand_are_bounded(folder: Path) -> None:
+    """Beyond the bound a purchase is answered without being recorded, at once, and counted."""
+    bench = Bench(folder, LazyStore)
+    bench.go_live()
+    answers = [
+        bench.scorer.score(Question(make_purchase(f"p-{n}"), record=True, record_by_s=time.monotonic()), soon())
+        for n in range(4)
+    ]
+    bench.recorder.stop()
+    assert not any(one.decision.recorded for one in answers)
+    assert len(bench.store.events("", 10).events) == 2
+    assert bench.metrics.registry.get_sample_value("fraud_given_up_total", {"stage": "record"}) == 4.0

@@ -1,0 +1,70 @@
+"""The decision log keeps what it was given, or counts it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from service.core.decision import DecisionRecord
+from service.decision_log import DecisionLog
+from service.errors import StoreUnavailable
+from service.metrics import Metrics
+from service.settings import LmdbSettings, ScoringSettings
+from service.store.lmdb import LmdbStore
+from tests.store.decisions import make_decision
+
+
+class MoodyStore(LmdbStore):
+    """A store that takes decisions only while `awake` is set."""
+
+    awake = threading.Event()
+    asked = threading.Event()
+
+    def put_decisions(self, decisions: Sequence[DecisionRecord]) -> None:
+        """Take them, or be unavailable."""
+        self.asked.set()
+        if not self.awake.is_set():
+            raise StoreUnavailable("asleep")
+        super().put_decisions(decisions)
+
+
+def moody(folder: Path) -> MoodyStore:
+    """Return a store that sleeps."""
+    store = MoodyStore(LmdbSettings(path=folder, max_size_bytes=1 << 26), "attempts", 10)
+    store.awake = threading.Event()
+    store.asked = threading.Event()
+    return store
+
+
+def test_decisions_wait_while_the_store_does_not_answer(tmp_path: Path) -> None:
+    """Nothing is lost while it sleeps, and the order stays."""
+    store, metrics = moody(tmp_path), Metrics()
+    log = DecisionLog(store, ScoringSettings(decision_batch=2), metrics)
+    log.start()
+    for n in range(5):
+        log.put(make_decision(f"p-{n}"))
+    assert store.asked.wait(5)
+    store.awake.set()
+    assert log.stop(5) == 0
+    assert [one.purchase.event_id for one in store.decision_log("", 10).decisions] == [f"p-{n}" for n in range(5)]
+
+
+def test_what_does_not_fit_is_dropped_and_counted(tmp_path: Path) -> None:
+    """The queue holds what its setting says and no more."""
+    metrics = Metrics()
+    log = DecisionLog(moody(tmp_path), ScoringSettings(decision_queue=3), metrics)
+    for n in range(5):
+        log.put(make_decision(f"p-{n}"))
+    assert metrics.registry.get_sample_value("fraud_decision_log_dropped_total") == 2.0
+    assert metrics.registry.get_sample_value("fraud_decision_log_waiting") == 3.0
+
+
+def test_what_cannot_be_kept_before_the_end_is_counted(tmp_path: Path) -> None:
+    """A store that sleeps through the shutdown loses decisions, and the counter says how many."""
+    metrics = Metrics()
+    log = DecisionLog(moody(tmp_path), ScoringSettings(), metrics)
+    log.start()
+    log.put(make_decision("p-1"))
+    assert log.stop(5) == 1
+    assert metrics.registry.get_sample_value("fraud_decision_log_failed_total") == 1.0
