@@ -4,6 +4,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 into=${1:-.}
-"${PYTHON:-.venv/bin/python}" -m grpc_tools.protoc -Iservice/pb=proto \
-    --python_out="$into" --pyi_out="$into" --grpc_python_out="$into" \
-    service/pb/fraud.proto service/pb/records.proto
+generate() {
+    "${PYTHON:-.venv/bin/python}" -m grpc_tools.protoc -Iservice/pb=proto --python_out="$into" --pyi_out="$into" "$@"
+}
+generate --grpc_python_out="$into" service/pb/fraud.proto
+generate service/pb/records.proto  # what stores keep: no services

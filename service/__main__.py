@@ -16,8 +16,7 @@ import typer
 from rich.progress import track
 from rich.table import Table
 
-from service.errors import BadSetting, CallerError, DependencyError, FraudError
-from service.exit_codes import EPILOG, ExitCode
+from service.exit_codes import EPILOG, ExitCode, run
 from service.settings import Settings, load
 from service.show import ERR, OUT, print_decision, print_message, print_outcomes, print_profile
 
@@ -307,19 +306,8 @@ def _fail(sentence: str, code: ExitCode) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command line; what this project raises on purpose becomes one sentence and an exit code."""
-    try:
-        app()
-    except FraudError as error:
-        typer.echo(f"error: {error}", err=True)
-        match error:
-            case BadSetting():
-                sys.exit(ExitCode.BAD_SETTING)
-            case CallerError():
-                sys.exit(ExitCode.BAD_INPUT)
-            case DependencyError():
-                sys.exit(ExitCode.UNAVAILABLE)
-        sys.exit(ExitCode.FAILED)
+    """Run the command line."""
+    run(app)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,14 @@
-"""Exit codes of every command, by name; `--help` lists them."""
+"""Exit codes of every command, by name; `--help` lists them. What this project raises on purpose becomes one."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from enum import IntEnum
+
+import typer
+
+from service.errors import CallerError, DependencyError, FraudError, OperatorError
 
 
 class ExitCode(IntEnum):
@@ -21,3 +27,24 @@ EPILOG = (
     "Exit codes: 0 ok · 1 failed · 2 wrong call · 3 bad input · 4 bad setting or file · "
     "5 service or store unavailable · 6 not found"
 )
+
+
+def code_of(error: FraudError) -> ExitCode:
+    """Return the exit code for an error, by who must act."""
+    match error:
+        case CallerError():
+            return ExitCode.BAD_INPUT
+        case OperatorError():
+            return ExitCode.BAD_SETTING
+        case DependencyError():
+            return ExitCode.UNAVAILABLE
+    return ExitCode.FAILED
+
+
+def run(commands: Callable[[], object]) -> None:
+    """Run a command line; an error of ours becomes one sentence on standard error and an exit code."""
+    try:
+        commands()
+    except FraudError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(code_of(error))

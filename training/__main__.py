@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from getpass import getuser
@@ -15,8 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 import typer
 from pydantic import BaseModel, ValidationError
 
-from service.errors import CallerError, DependencyError, FraudError, OperatorError
-from service.exit_codes import EPILOG, ExitCode
+from service.exit_codes import EPILOG, ExitCode, run
 from training.console import ERR, OUT, fail, progress, show, table
 from training.summaries import import_values, show_training, week_values
 
@@ -335,19 +333,8 @@ def _parameters(given: Iterable[str]) -> dict[str, bool | int | float | str]:
 
 
 def main() -> None:
-    """Run the command line; what this project raises on purpose becomes one sentence and an exit code."""
-    try:
-        app()
-    except FraudError as error:
-        typer.echo(f"error: {error}", err=True)
-        match error:
-            case CallerError():
-                sys.exit(ExitCode.BAD_INPUT)
-            case OperatorError():
-                sys.exit(ExitCode.BAD_SETTING)
-            case DependencyError():
-                sys.exit(ExitCode.UNAVAILABLE)
-        sys.exit(ExitCode.FAILED)
+    """Run the command line."""
+    run(app)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,7 @@ from rich.table import Table
 from service.client import FraudClient, purchase_message
 from service.core.event import EventKind
 from service.core.windows import DAY_MS
-from service.errors import FraudError
-from service.exit_codes import ExitCode
+from service.exit_codes import run
 from service.pb import fraud_pb2 as pb
 from service.registry.promotion import promote
 from training import events
@@ -174,8 +173,4 @@ def _step(sentence: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except FraudError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(ExitCode.FAILED)
+    run(lambda: typer.run(main))
