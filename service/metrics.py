@@ -27,7 +27,8 @@ class Metrics:
             "fraud_score_seconds", "Time in a Score handler.", buckets=_LATENCY_S, registry=registry
         )
         decisions = Counter("fraud_decisions_total", "Answers by decision.", ["decision"], registry=registry)
-        self.decisions = {decision: decisions.labels(decision.name) for decision in Decision}
+        # In the order of the enum: `decisions[decision - 1]` costs a third of a look-up by an enum's hash.
+        self.decisions = [decisions.labels(decision.name) for decision in Decision]
         self.degraded = Counter(
             "fraud_degraded_total", "Answers with a profile that could not be read.", registry=registry
         )

@@ -23,6 +23,7 @@ from service.registry.lineup import Lineup
 from service.settings import ScoringSettings
 from service.store.protocol import LoggedEvent, Status, Store, Submission, View
 
+_EMPTY: Final = tuple((kind, EMPTY[kind]) for kind in KINDS)
 _DURABLE: Final = frozenset({Status.APPLIED, Status.LATE, Status.DUPLICATE})
 _CONFLICT: Final = Violation("purchase.purchase_id", "is known with other content")
 _NO_IMAGES: Final[tuple[Image | None, Image | None, Image | None, Image | None]] = (None, None, None, None)
@@ -171,14 +172,15 @@ class Scorer:
         raw_shadows: Sequence[float],
     ) -> DecisionRecord:
         scores = [
-            VersionScore(live.version, raw, live.probability(raw), shadow=False)
+            VersionScore(live.version, raw, live.probability(raw), False)
             for live, raw in zip(lineup.answer, raw_scores, strict=True)
         ]
         score = scores[0].score if len(scores) == 1 else sum(one.score for one in scores) / len(scores)
-        scores += [
-            VersionScore(live.version, raw, live.probability(raw), shadow=True)
-            for live, raw in zip(lineup.shadow, raw_shadows, strict=False)
-        ]
+        if raw_shadows:
+            scores += [
+                VersionScore(live.version, raw, live.probability(raw), True)
+                for live, raw in zip(lineup.shadow, raw_shadows, strict=True)
+            ]
         missing, revisions, degraded = _missing(purchase, view)
         decision = decide(score, lineup.thresholds, degraded=degraded, rule=self._settings.degraded_rule)
         newest_ms = newest_purchase_ms(view.images) if view.recorded is None else 0
@@ -230,7 +232,7 @@ class Scorer:
                 return self._repeat(known, question)
         record.given_up = tuple(given_up)
         self._decisions.put(record)
-        self._metrics.decisions[record.decision].inc()
+        self._metrics.decisions[record.decision - 1].inc()
         if record.degraded:
             self._metrics.degraded.inc()
         for stage in given_up:
@@ -260,17 +262,19 @@ def _missing(
     revisions = []
     ids = (purchase.user_id, purchase.seller_id, purchase.item_id, purchase.card_hash)
     degraded = False
-    for kind, entity_id, image in zip(KINDS, ids, view.images, strict=True):
-        if not entity_id:
+    seen_before = view.recorded is not None
+    for (kind, empty), entity_id, image in zip(_EMPTY, ids, view.images, strict=True):
+        if image is not None and image is not empty and not seen_before:
+            revisions.append((EntityKey(kind, entity_id), image[1]))
+        elif not entity_id:
             missing[kind] = MissingCause.ABSENT
-        elif view.recorded is not None:
+        elif seen_before:
             missing[kind] = MissingCause.HOLDS_PURCHASE
             degraded = True
         elif image is None:
             missing[kind] = MissingCause.UNREADABLE
             degraded = True
         else:
-            if image is EMPTY[kind]:
-                missing[kind] = MissingCause.UNKNOWN
-            revisions.append((EntityKey(kind, entity_id), image[1]))
+            missing[kind] = MissingCause.UNKNOWN
+            revisions.append((EntityKey(kind, entity_id), 0))
     return missing, tuple(revisions), degraded

@@ -489,7 +489,11 @@ def describe(kind: EntityKind, image: Image) -> dict[str, object]:
 
 def newest_purchase_ms(images: Sequence[Image | None]) -> int:
     """Return the event time of the newest purchase that any of four images (in the order of `KINDS`) holds, or 0."""
-    return max((image[_LAST_PURCHASE_AT] for image in images if image is not None), default=0)
+    newest_ms = 0
+    for image in images:
+        if image is not None and image[_LAST_PURCHASE_AT] > newest_ms:
+            newest_ms = image[_LAST_PURCHASE_AT]
+    return newest_ms
 
 
 _LAST_PURCHASE_AT: Final = SCHEMAS[EntityKind.USER].total_at["last_purchase_ms"]
