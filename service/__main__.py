@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 import threading
@@ -142,8 +143,8 @@ def record(
     def parsed(number: int, line: str) -> pb.Event | None:
         try:
             return json_format.Parse(line, pb.Event())
-        except json_format.ParseError:
-            note(number, "REJECTED", "line", "is not a fraud.v1.Event in JSON")
+        except json_format.ParseError as error:
+            note(number, "REJECTED", *_wrong_json(str(error)))
             return None
 
     with FraudClient(target) as client:
@@ -274,6 +275,18 @@ def _settings(model: Any, prefix: str = "") -> Iterator[tuple[str, Any, str]]:  
             yield from _settings(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value, field.description or ""
+
+
+def _wrong_json(message: str) -> tuple[str, str]:
+    """Return the field that a line of JSON has wrong, and what is wrong with it; never the value itself."""
+    path = [
+        re.sub(r"(?<=[a-z])([A-Z])", r"_\1", name).lower()
+        for name in re.findall(r"Failed to parse (\w+) field", message)
+    ]
+    unknown = re.search(r'has no field named "(\w+)"', message)
+    if unknown:
+        return ".".join([*path, unknown.group(1)]), "is not a field of this message"
+    return (".".join(path), "has the wrong type") if path else ("line", "is not a fraud.v1.Event in JSON")
 
 
 def _lines(file: Path) -> list[str]:

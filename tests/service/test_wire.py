@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import struct
+
 import pytest
+from google.protobuf.descriptor import FieldDescriptor
 
 from service.core.event import EventKind, Settlement
 from service.core.limits import looks_like_card
-from service.errors import InvalidInput
+from service.errors import InvalidInput, Violation
 from service.pb import fraud_pb2 as pb
 from service.settings import IngestSettings
 from service.wire import Reader
@@ -106,3 +110,33 @@ def test_numeric_ids_can_be_allowed_except_for_the_card() -> None:
     assert numeric.purchase(bad.purchase(user_id="4111111111111111"), NOW_MS).user_id == "4111111111111111"
     with pytest.raises(InvalidInput, match="card_hash"):
         numeric.purchase(bad.purchase(card_hash="4111111111111111"), NOW_MS)
+
+
+WRONG_TYPES = {
+    "a float that is not a number": lambda number: bytes([number << 3 | 1]) + struct.pack("<d", math.nan),
+    "a 32-bit float": lambda number: bytes([number << 3 | 5]) + struct.pack("<f", 1.5),
+    "a number for a text, or a text for a number": lambda number: (
+        bytes([number << 3 | 2, 3]) + b"abc" if number in {6, 8, 9} else bytes([number << 3, 7])
+    ),
+}
+
+
+@pytest.mark.parametrize("field", list(pb.Purchase.DESCRIPTOR.fields), ids=lambda field: field.name)
+@pytest.mark.parametrize("kind", list(WRONG_TYPES))
+def test_a_field_of_another_type_is_refused_by_name(field: FieldDescriptor, kind: str) -> None:
+    """Protobuf would pass such a field over, and the purchase would count as one without it."""
+    sound = bad.purchase()
+    sound.ClearField(field.name)
+    message = pb.Purchase.FromString(sound.SerializeToString() + WRONG_TYPES[kind](field.number))
+    with pytest.raises(InvalidInput) as refused:
+        READER.purchase(message, NOW_MS)
+    assert Violation(f"purchase.{field.name}", "has the wrong type") in refused.value.violations
+    event = pb.Event.FromString(bytes([6 << 3 | 2, message.ByteSize()]) + message.SerializeToString())
+    with pytest.raises(InvalidInput):
+        READER.event(event, NOW_MS)
+
+
+def test_fields_of_newer_callers_are_passed_over() -> None:
+    """A field that this release does not have is no reason to refuse a purchase."""
+    message = pb.Purchase.FromString(bad.purchase().SerializeToString() + bytes([0xFA, 0x01, 3]) + b"new")
+    assert READER.purchase(message, NOW_MS).event_id == "p-1"
