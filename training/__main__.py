@@ -137,16 +137,11 @@ def record(
     as_json: Json = False,
 ) -> None:
     """Record an event file into a running service, in its order; running it again is harmless."""
-    from grpc import RpcError  # noqa: PLC0415
-
     from service.client import FraudClient  # noqa: PLC0415
     from training.live import record_file  # noqa: PLC0415
 
     with FraudClient(target) as client, progress(quiet=as_json) as tell:
-        try:
-            outcomes = record_file(client, events, tell)
-        except RpcError as error:
-            fail(f"{target}: {error.details()}", ExitCode.UNAVAILABLE)
+        outcomes = record_file(client, events, tell)
     show(dict(sorted(outcomes.items())), as_json=as_json)
 
 

@@ -29,7 +29,7 @@ from service.exit_codes import run
 from service.pb import fraud_pb2 as pb
 from service.registry.promotion import promote
 from training import events
-from training.live import record, record_file, running_service, wait_followed
+from training.live import answered, record, record_file, running_service, wait_followed
 from training.metrics import average_precision, recall_at
 from training.pictures import draw_last_day
 from training.simulate import MarketSettings, SimulationSummary, simulate
@@ -60,7 +60,8 @@ def play(client: FraudClient, frame: pl.DataFrame, progress: Progress) -> list[P
     for event, (label, pattern) in zip(day, truth, strict=True):
         if event.kind is EventKind.PURCHASE:
             begun_s = time.perf_counter()
-            answer = client.score(purchase_message(event), record=True)
+            with answered():
+                answer = client.score(purchase_message(event), record=True)
             call_ms = (time.perf_counter() - begun_s) * 1000
             played.append(Played(event.event_id, pattern, label, answer.score, answer.decision, call_ms))
         else:

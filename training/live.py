@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import grpc
+
 from service.client import FraudClient, event_message
 from service.core.event import Event
 from service.errors import InvalidInput, StoreUnavailable, Violation
@@ -69,13 +71,25 @@ def running_service(folder: Path, registry: Path, **settings: str) -> Iterator[s
                 process.kill()
 
 
+@contextmanager
+def answered() -> Iterator[None]:
+    """Turn a call that got no answer into StoreUnavailable, in one sentence."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        reason = error.details() if isinstance(error, grpc.Call) else error
+        raise StoreUnavailable(f"the service did not answer: {reason}") from None
+
+
 def record(client: FraudClient, events: Iterable[Event]) -> Counter[str]:
     """Record events, each with when it became known; returns how many had which outcome.
 
     Raises InvalidInput when the service refuses one, StoreUnavailable when it could not make one durable.
     """
     outcomes: Counter[str] = Counter()
-    for outcome in client.record(event_message(event, with_ingest_time=True) for event in events):
+    with answered():
+        recorded = client.record(event_message(event, with_ingest_time=True) for event in events)
+    for outcome in recorded:
         if outcome.status in _REFUSED:
             reason = f"{outcome.reason} (event {outcome.event_id})" if outcome.event_id else outcome.reason
             if outcome.status == pb.RETRY:
@@ -101,7 +115,8 @@ def wait_followed(client: FraudClient, version: int) -> float:
     """Wait until every worker answers from a version; returns the seconds that it took. Raises StoreUnavailable."""
     begun_s = time.monotonic()
     while True:
-        workers = client.lineup().workers
+        with answered():
+            workers = client.lineup().workers
         if all(list(worker.answer) == [version] for worker in workers):
             return time.monotonic() - begun_s
         if time.monotonic() - begun_s > FOLLOW_S:

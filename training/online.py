@@ -24,7 +24,7 @@ from training.calibrate import choose_thresholds
 from training.events import Progress, about, batches, frames
 from training.evidence import golden_of
 from training.handbook import WEEK_DAYS, Benchmark, Options, WeekModel, learned_rows, week_rows
-from training.live import BATCH_EVENTS, record, running_service, wait_followed
+from training.live import BATCH_EVENTS, answered, record, running_service, wait_followed
 from training.metrics import Column
 from training.replay import Matrix
 
@@ -156,7 +156,8 @@ class _Player:
         self._waiting.clear()
 
     def _score(self, purchase: Event, week: Week) -> None:
-        answer = self._client.score(purchase_message(purchase), record=True, with_features=True)
+        with answered():
+            answer = self._client.score(purchase_message(purchase), record=True, with_features=True)
         expected = dict(zip(self._names, week.matrix[self._row].tolist(), strict=True)) | {
             "score": float(week.scores[self._row]),
             "degraded": 0.0,

@@ -15,7 +15,7 @@ from service.exit_codes import ExitCode
 from tests.training.test_handbook import WEEK, handbook_frame
 from training.__main__ import main
 
-COMMANDS = ("simulate", "import", "replay", "train", "models", "promote", "rollback", "benchmark handbook")
+COMMANDS = ("simulate", "import", "record", "replay", "train", "models", "promote", "rollback", "benchmark handbook")
 
 
 class Shell:
