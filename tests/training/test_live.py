@@ -44,7 +44,7 @@ def test_an_event_file_is_recorded_once(client: FraudClient, folder: Path) -> No
 
 def test_what_the_service_refuses_is_said_by_field(client: FraudClient) -> None:
     """A bad event ends the recording with the field that is wrong."""
-    with pytest.raises(InvalidInput, match="purchase.user_id"):
+    with pytest.raises(InvalidInput, match=r"purchase\.user_id"):
         live.record(client, [make_purchase("p-2", user_id="a b")])
 
 
