@@ -51,7 +51,7 @@ def row_source(formulas: Sequence[Formula]) -> str:
             emit.line(f"now_{one.name} = time_ms // {one.bucket_ms}")
     for kind in KINDS:
         emit.profile(kind, [reading for reading in needed if reading.kind is kind])
-    results = [emit.real(formula) for formula in formulas]
+    results = [emit.name(formula) for formula in formulas]
     arguments = "time_ms, amount, log_amount, log_quantity, user64, seller64, card64, user, seller, item, card"
     body = "\n".join("    " + line for line in emit.lines)
     return f"def row({arguments}):\n{body}\n    return [{', '.join(results)}]\n"
@@ -63,7 +63,6 @@ class _Emitter:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.names: dict[Formula, str] = {}
-        self.reals: dict[Formula, str] = {}
 
     def line(self, text: str) -> None:
         self.lines.append(text)
@@ -83,14 +82,14 @@ class _Emitter:
             name = self.names[reading]
             match reading.form:
                 case "exists":
-                    self.line(f"    {name} = 1 if {image}[1] else 0")
+                    self.line(f"    {name} = 1.0 if {image}[1] else 0.0")
                 case "total":
-                    self.line(f"    {name} = {image}[{schema.total_at[reading.name]}]")
+                    self.line(f"    {name} = {image}[{schema.total_at[reading.name]}] + 0.0")
                 case "day_part":
                     at = schema.total_at["day_part_0"]
-                    self.line(f"    {name} = {image}[{at} + time_ms // {DAY_PART_MS} % {DAY_PARTS}]")
+                    self.line(f"    {name} = {image}[{at} + time_ms // {DAY_PART_MS} % {DAY_PARTS}] + 0.0")
                 case "size":
-                    self.line(f"    {name} = {image}[{schema.recent_at[reading.name]}]")
+                    self.line(f"    {name} = {image}[{schema.recent_at[reading.name]}] + 0.0")
         self._windows(kind, image, needed)
         self._met(kind, image, needed)
 
@@ -109,25 +108,34 @@ class _Emitter:
             self.line(f"    at += size * {len(measures) + 1} + {len(measures)}")
 
     def _series(self, image: str, series: Series, here: Sequence[Reading]) -> None:
-        """Read the windows of one series: the newest running sums once, then where each window begins."""
+        """Read the windows of one series: the newest running sums once, then where each window begins.
+
+        Most entities have done nothing within the short windows: one look at the newest bucket tells.
+        """
         now = f"now_{series.name}"
+        windows = sorted({reading.window for reading in here}, key=lambda name: WINDOWS[name].count)
         self.line("    top = at + size")
-        self.line(f"    new = top if not size or {image}[top - 1] <= {now} else after({image}, {now}, at, top)")
+        self.line(f"    if size and {image}[top - 1] > {now} - {WINDOWS[windows[-1]].count}:")
+        self.line(f"        new = top if {image}[top - 1] <= {now} else after({image}, {now}, at, top)")
         for measure in sorted({series.measures.index(reading.name) for reading in here}):
-            self.line(f"    sums{measure} = size * {measure + 1} + {measure}")
-            self.line(f"    newest{measure} = {image}[new + sums{measure}]")
+            self.line(f"        sums{measure} = size * {measure + 1} + {measure}")
+            self.line(f"        newest{measure} = {image}[new + sums{measure}]")
         end = "new"
         # From the shortest window to the longest: each begins no later than the one before.
-        for window in sorted({reading.window for reading in here}, key=lambda name: WINDOWS[name].count):
-            self.line(f"    old = after({image}, {now} - {WINDOWS[window].count}, at, {end})")
+        for window in windows:
+            self.line(f"        old = after({image}, {now} - {WINDOWS[window].count}, at, {end})")
             end = "old"
             for reading in here:
                 if reading.window == window:
                     measure = series.measures.index(reading.name)
                     name = self.names[reading]
-                    self.line(f"    {name} = newest{measure} - {image}[old + sums{measure}]")
+                    self.line(f"        {name} = newest{measure} - {image}[old + sums{measure}] + 0.0")
                     if reading.form == "onset":
                         self._onset(image, now, measure, name)
+        self.line("    else:")
+        # Nothing, or NaN where the series is unknown: the first running sum says which.
+        nothing = " = ".join(self.names[reading] for reading in here)
+        self.line(f"        {nothing} = {image}[top] - {image}[top] + 0.0")
 
     def _onset(self, image: str, now: str, measure: int, name: str) -> None:
         """Find the first bucket in which the running sum rises; `name` holds the window's sum, or NaN for unknown.
@@ -135,11 +143,11 @@ class _Emitter:
         Not by bisection: a clearance that came in time of a confirmation that did not makes a sum that falls.
         """
         sums = f"sums{measure}"
-        self.line(f"    if {name} > 0:")
-        self.line(f"        risen = old + {sums} + 1")
-        self.line(f"        while {image}[risen] <= {image}[risen - 1]: risen += 1")
-        self.line(f"        {name} = {now} + 1 - {image}[risen - {sums} - 1]")
-        self.line(f"    elif {name} < 0: {name} = 0")
+        self.line(f"        if {name} > 0:")
+        self.line(f"            risen = old + {sums} + 1")
+        self.line(f"            while {image}[risen] <= {image}[risen - 1]: risen += 1")
+        self.line(f"            {name} = {now} + 1 - {image}[risen - {sums} - 1] + 0.0")
+        self.line(f"        elif {name} < 0: {name} = 0.0")
 
     def _met(self, kind: EntityKind, image: str, needed: Sequence[Reading]) -> None:
         schema = SCHEMAS[kind]
@@ -153,17 +161,14 @@ class _Emitter:
                 reading = wanted[recent.name]
                 name, other = self.names[reading], _MET_BY[recent.name]
                 size = f"{image}[{schema.recent_at[recent.name]}]"
-                self.line(f"    {name} = (1 if {other} in {image}[at:at + size] else 0) if {other} else nan")
+                self.line(f"    {name} = (1.0 if {other} in {image}[at:at + size] else 0.0) if {other} else nan")
                 self.line(f"    if {size} != {size}: {name} = nan")
             self.line("    at += size * 2")
 
     def name(self, node: Formula) -> str:
-        """Return an expression of the node: a name, or a literal."""
-        match node:
-            case Constant():
-                return repr(node.value)
-            case Fact():
-                return node.name
+        """Return an expression of the node, which is a float: a name, or a literal."""
+        if isinstance(node, Constant):
+            return repr(node.value)
         found = self.names.get(node)
         if found is None:
             text = self._text(node)
@@ -171,35 +176,22 @@ class _Emitter:
             self.line(f"{found} = {text}")
         return found
 
-    def real(self, node: Formula) -> str:
-        """Return the node as a float: readings and facts are integers, and numpy would convert them first."""
-        if not isinstance(node, Reading | Fact):
-            return self.name(node)
-        found = self.reals.get(node)
-        if found is None:
-            name = self.name(node)
-            found = self.reals[node] = f"f_{name}"
-            self.line(f"{found} = {name} + 0.0")
-        return found
-
     def _text(self, node: Formula) -> str:
-        if isinstance(node, Root):
-            return f"sqrt({self.real(node.inner)})"
-        if not isinstance(node, Operation):
-            message = f"not a formula: {node!r}"
-            raise TypeError(message)
-        # An integer meeting a float is converted exactly as numpy converts it; two integers must be made floats.
-        left, right = self.name(node.left), self.name(node.right)
-        if isinstance(node.left, Reading | Fact) and isinstance(node.right, Reading | Fact):
-            left, right = self.real(node.left), self.real(node.right)
-        match node.sign:
-            case "min":
-                left, right = self.real(node.left), self.real(node.right)
-                return _choice(left, right, "<", node)
-            case "max":
-                left, right = self.real(node.left), self.real(node.right)
-                return _choice(left, right, ">", node)
-        return f"{left} {node.sign} {right}"
+        match node:
+            case Fact():
+                # Integers become floats when they are read, as numpy's columns are: Python is quickest with two floats.
+                return f"{node.name} + 0.0"
+            case Root():
+                return f"sqrt({self.name(node.inner)})"
+            case Operation():
+                left, right = self.name(node.left), self.name(node.right)
+                if node.sign == "min":
+                    return _choice(left, right, "<", node)
+                if node.sign == "max":
+                    return _choice(left, right, ">", node)
+                return f"{left} {node.sign} {right}"
+        message = f"not a formula: {node!r}"
+        raise TypeError(message)
 
 
 def _choice(left: str, right: str, sign: str, node: Operation) -> str:
