@@ -79,7 +79,7 @@ class App:
         self.decision_log = DecisionLog(self.store, settings.scoring, self.metrics)
         self._layouts: set[str] = set()
         clock = self._clock()
-        ingester = Ingester(self.store, clock, self.metrics)
+        ingester = Ingester(self.store, self.metrics)
         self.recorder = Recorder(self.store, settings.server.threads, settings.server.max_recording, self.metrics)
         scorer = Scorer(
             self.store, self.recorder, self.watcher, self.decision_log, clock, settings.scoring, self.metrics

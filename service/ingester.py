@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from service.clock import Clock
 from service.core.event import Event
 from service.errors import InvalidInput
 from service.metrics import Metrics
@@ -14,10 +13,9 @@ from service.store.protocol import Outcome, Status, Store, Submission
 class Ingester:
     """Applies batches of events; what the edge refused stays in its place in the list of outcomes."""
 
-    def __init__(self, store: Store, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, store: Store, metrics: Metrics) -> None:
         """Get what it needs."""
         self._store = store
-        self._clock = clock
         self._metrics = metrics
 
     def record(self, batch: Sequence[Event | InvalidInput]) -> list[Outcome]:
@@ -26,8 +24,6 @@ class Ingester:
         Returns when everything that is APPLIED, LATE, DUPLICATE or PARKED is durable.
         """
         events = [one for one in batch if isinstance(one, Event)]
-        for event in events:
-            self._clock.observe(event.event_time_ms)
         applied = iter(self._store.apply([Submission(event) for event in events]) if events else ())
         outcomes = [next(applied) if isinstance(one, Event) else _rejected(one) for one in batch]
         for outcome in outcomes:

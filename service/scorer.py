@@ -55,11 +55,10 @@ class Question(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """An answer: the record of it, the features when asked for, the age of the newest profile in ms (-1 = none)."""
+    """An answer: the record of it, and the features when asked for."""
 
     decision: DecisionRecord
     features: tuple[tuple[str, float], ...]
-    profile_age_ms: int
 
 
 class Scorer:
@@ -160,7 +159,7 @@ class Scorer:
     def _repeat(self, decision: DecisionRecord, question: Question) -> Scored:
         names = self._store.row_layout(decision.row_layout) if question.with_features else ()
         features = tuple(zip(names, struct.unpack(f"<{len(names)}d", decision.row), strict=True)) if names else ()
-        return Scored(decision, features, decision.profile_age_ms)
+        return Scored(decision, features)
 
     def _decide(
         self,
@@ -239,7 +238,7 @@ class Scorer:
             if stage != "record":  # the recorder counts those
                 self._metrics.given_up[stage].inc()
         features = tuple(zip(lineup.names, row, strict=True)) if question.with_features else ()
-        return Scored(record, features, record.profile_age_ms)
+        return Scored(record, features)
 
     def _record(self, record: DecisionRecord, by_s: float, given_up: list[str]) -> DecisionRecord | None:
         """Record the purchase with its decision; returns the decision of a call that was faster."""

@@ -76,7 +76,7 @@ class Servicer:
         """Answer `FraudScoring.Score`."""
         begun_s = time.monotonic()
         deadline_s = self._deadline(begun_s, context)
-        question = self._question(request, "purchase", self._record_by(begun_s, context) if request.record else 0.0)
+        question = self._question(request, "", self._record_by(begun_s, context) if request.record else 0.0)
         response = _answer(self._scorer.score(question, deadline_s))
         self._metrics.score_seconds.observe(time.monotonic() - begun_s)
         return response
@@ -92,7 +92,7 @@ class Servicer:
                     Violation(f"requests[{at}].record", "is not for batches: record through Score or Record")
                 )
             try:
-                questions.append(self._question(one, f"requests[{at}].purchase", 0.0))
+                questions.append(self._question(one, f"requests[{at}].", 0.0))
             except InvalidInput as error:
                 violations.extend(error.violations)
         if violations:
@@ -133,10 +133,10 @@ class Servicer:
         return begun_s + left_s - self._reserve_s
 
     def _question(self, request: pb.ScoreRequest, prefix: str, record_by_s: float) -> Question:
-        wrong = list(mistyped(request, prefix.removesuffix("purchase").removesuffix(".")))
+        wrong = list(mistyped(request, prefix))
         if wrong:
             raise InvalidInput(wrong)
-        purchase = self._reader.purchase(request.purchase, self._clock.now_ms(), prefix)
+        purchase = self._reader.purchase(request.purchase, self._clock.now_ms(), f"{prefix}purchase")
         return Question(purchase, request.record, record_by_s, request.explain, request.with_features)
 
     def _event(self, message: pb.Event) -> Event | InvalidInput:
@@ -144,6 +144,7 @@ class Servicer:
             event = self._reader.event(message, self._clock.now_ms())
         except InvalidInput as error:
             return error
+        # The events behind it in the batch are read by the clock that it moved.
         self._clock.observe(event.event_time_ms)
         return event
 
@@ -216,7 +217,7 @@ def _check_length(field: str, length: int, bound: int) -> None:
 
 
 def _answer(scored: Scored) -> pb.ScoreResponse:
-    return score_response(scored.decision, scored.features, scored.profile_age_ms)
+    return score_response(scored.decision, scored.features)
 
 
 def _outcome(event: Event | InvalidInput, outcome: Outcome) -> pb.RecordOutcome:

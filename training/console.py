@@ -22,10 +22,10 @@ Tell = Callable[[str, int, int], None]
 
 
 @contextmanager
-def progress(*, quiet: bool) -> Iterator[Tell]:
-    """Give a function `tell(what, done, total)` that draws bars, when a person looks at standard error."""
+def progress(*, quiet: bool, console: Console = ERR) -> Iterator[Tell]:
+    """Give a function `tell(what, done, total)` that draws bars, when a person looks at the console."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=ERR, disable=quiet or not ERR.is_terminal) as bars:
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}
 
         def tell(what: str, done: int, total: int) -> None:

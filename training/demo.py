@@ -18,8 +18,6 @@ from typing import Annotated, Final, NamedTuple
 import numpy as np
 import polars as pl
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from service.client import FraudClient, purchase_message
@@ -29,6 +27,7 @@ from service.exit_codes import run
 from service.pb import fraud_pb2 as pb
 from service.registry.promotion import promote
 from training import events
+from training.console import OUT, progress
 from training.live import answered, record, record_file, running_service, wait_followed
 from training.metrics import average_precision, recall_at
 from training.pictures import draw_last_day
@@ -36,8 +35,6 @@ from training.simulate import MarketSettings, SimulationSummary, simulate
 from training.train import TrainOptions, TrainSummary, train
 
 REVIEW_RATE: Final = 0.02
-
-_OUT = Console()
 
 
 class Played(NamedTuple):
@@ -51,13 +48,12 @@ class Played(NamedTuple):
     call_ms: float
 
 
-def play(client: FraudClient, frame: pl.DataFrame, progress: Progress) -> list[Played]:
+def play(client: FraudClient, frame: pl.DataFrame, tell: events.Progress) -> list[Played]:
     """Send one day as it happened: purchases are scored and recorded one by one, the rest is recorded."""
     day = events.events_of(frame)
     truth = zip(frame["label"].fill_null(0).to_list(), frame["pattern"].to_list(), strict=True)
-    task = progress.add_task("playing the last day live", total=len(day))
     played = []
-    for event, (label, pattern) in zip(day, truth, strict=True):
+    for done, (event, (label, pattern)) in enumerate(zip(day, truth, strict=True), 1):
         if event.kind is EventKind.PURCHASE:
             begun_s = time.perf_counter()
             with answered():
@@ -66,7 +62,7 @@ def play(client: FraudClient, frame: pl.DataFrame, progress: Progress) -> list[P
             played.append(Played(event.event_id, pattern, label, answer.score, answer.decision, call_ms))
         else:
             record(client, [event])
-        progress.advance(task)
+        tell("playing the last day live", done, len(day))
     return played
 
 
@@ -83,13 +79,7 @@ def main(
     _prepare(out)
     settings = MarketSettings(purchases=purchases, days=days, seed=seed, fraud_rate=0.02, settle_completed=False)
     last_day_ms = settings.end_ms - DAY_MS
-    bars = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*bars, console=_OUT, disable=not _OUT.is_terminal) as progress:
-
-        def tell(what: str, done: int, total: int) -> None:
-            known = next((task.id for task in progress.tasks if task.description == what), None)
-            progress.update(known if known is not None else progress.add_task(what), completed=done, total=total)
-
+    with progress(quiet=False, console=OUT) as tell:
         market = simulate(settings, out / "events.parquet", tell)
         history, day = _divide(market, last_day_ms, settings.end_ms, out)
         with running_service(out, out / "registry") as target, FraudClient(target, score_deadline_ms=1000) as client:
@@ -103,7 +93,7 @@ def main(
             promote(out / "registry", trained.version, "make run", "first version of the demonstration")
             live_s = wait_followed(client, trained.version)
             _step(f"version {trained.version} trained, promoted, and live in the service after {live_s:.2f} s")
-            played = play(client, day, progress)
+            played = play(client, day, tell)
     pictures = draw_last_day(played, out / "pictures")
     _show(market, trained, played, out, pictures, time.monotonic() - begun_s)
 
@@ -141,7 +131,7 @@ def _show(
     table.add_section()
     table.add_row("all fraud", *_decided([one for one in played if one.label]), style="bold")
     table.add_row("honest (missed = let through)", *_decided([one for one in played if not one.label]))
-    _OUT.print(table)
+    OUT.print(table)
     call_ms = np.array([one.call_ms for one in played])
     facts = Table.grid(padding=(0, 2))
     facts.add_row("market", f"{market.purchases:,} purchases, {market.frauds:,} of them fraud")
@@ -161,7 +151,7 @@ def _show(
     )
     facts.add_row("look at one", f"FRAUD_STORE__LMDB__PATH={out / 'store'} {python} -m service decision {riskiest}")
     facts.add_row("took", f"{seconds:.0f} s")
-    _OUT.print(facts)
+    OUT.print(facts)
 
 
 def _decided(some: Sequence[Played]) -> list[str]:
@@ -170,7 +160,7 @@ def _decided(some: Sequence[Played]) -> list[str]:
 
 
 def _step(sentence: str) -> None:
-    _OUT.print(f"• {sentence}", highlight=False)
+    OUT.print(f"• {sentence}", highlight=False)
 
 
 if __name__ == "__main__":
