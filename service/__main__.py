@@ -169,9 +169,9 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Show the profile of one entity, as the store holds it."""
-    from service.app import open_store  # noqa: PLC0415
     from service.core.event import EntityKey, EntityKind  # noqa: PLC0415
     from service.core.profile import EMPTY, describe  # noqa: PLC0415
+    from service.store.opening import open_store  # noqa: PLC0415
 
     if kind.upper() not in EntityKind.__members__:
         _fail(f"kind must be one of {', '.join(one.name.lower() for one in EntityKind)}", ExitCode.USAGE)
@@ -197,8 +197,8 @@ def decision(
     as_json: Json = False,
 ) -> None:
     """Show what was decided about a purchase, and why: reasons, row, versions, profiles as they were read."""
-    from service.app import open_store  # noqa: PLC0415
     from service.explain import decision_document  # noqa: PLC0415
+    from service.store.opening import open_store  # noqa: PLC0415
 
     store = open_store(load(config))
     try:
@@ -253,7 +253,7 @@ def settings(config: Config = None, as_json: Json = False) -> None:
 @app.command(epilog="Example: FRAUD_STORE__KIND=aerospike python -m service check")
 def check(config: Config = None) -> None:
     """Check settings and store, and say in a sentence what to set when something cannot work."""
-    from service.app import open_store  # noqa: PLC0415
+    from service.store.opening import open_store  # noqa: PLC0415
 
     store = open_store(load(config))
     try:

@@ -32,7 +32,11 @@ class ServerSettings(Section):
     """The gRPC edge."""
 
     listen: str = Field("127.0.0.1:50051", description="Address and port to listen on; port 0 takes a free one.")
-    threads: Count = Field(4, le=64, description="Threads that serve calls.")
+    workers: Count = Field(1, le=256, description="Processes that share the port; one for each core.")
+    run_path: Path = Field(
+        Path("var/run"), description="Directory where the workers of one machine tell each other what they have live."
+    )
+    threads: Count = Field(4, le=64, description="Threads that serve calls, in each worker.")
     max_concurrent_calls: Count = Field(
         256, le=10_000, description="Calls in hand at once; one more is refused with RESOURCE_EXHAUSTED."
     )
@@ -139,6 +143,10 @@ class ScoringSettings(Section):
     )
     max_reasons: Count = Field(5, le=50, description="Reasons in one answer.")
     explain_decisions: bool = Field(True, description="Work out reasons also unasked when the decision is not APPROVE.")
+    control_share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        0.0,
+        description="Share of the would-be declines that are let through by chance, so that their truth becomes known.",
+    )
     decision_queue: Count = Field(
         10_000, description="Decisions waiting to be kept; beyond that they are dropped and counted."
     )
@@ -148,7 +156,10 @@ class ScoringSettings(Section):
 class RegistrySettings(Section):
     """Where models come from."""
 
-    path: Path = Field(Path("var/registry"), description="Directory of the model registry.")
+    path: Path = Field(Path("var/registry"), description="Directory of the model registry, or of its local copy.")
+    remote: str = Field(
+        "", description='Object store that holds the registry, as s3://bucket/prefix; "" = the directory itself does.'
+    )
     poll_ms: Count = Field(500, description="Milliseconds between looks for a new lineup.")
 
 

@@ -78,6 +78,8 @@ class DecisionRecord:
     `row` is little-endian float64 in the order that `row_layout` names. `revisions` are those of the
     profiles that were read, 0 for one that was unknown; what is not listed was absent or unreadable.
     `profile_age_ms` is the time from the newest purchase in any profile to this one, -1 for none.
+    `control` tells that it would have been declined and was let through by chance, as `control_share` of
+    those are: its label stands for all that were declined.
     """
 
     purchase: Event
@@ -97,3 +99,5 @@ class DecisionRecord:
     recorded: bool = False
     reasons: tuple[ReasonShown, ...] = ()
     given_up: tuple[str, ...] = field(default=())
+    control: bool = False
+    control_share: float = 0.0

@@ -298,7 +298,7 @@ class VersionState(_message.Message):
     def __init__(self, version: _Optional[int] = ..., status: _Optional[_Union[VersionStatus, str]] = ..., reason: _Optional[str] = ..., since_ms: _Optional[int] = ...) -> None: ...
 
 class WorkerLineup(_message.Message):
-    __slots__ = ("worker", "lineup_revision", "answer", "champion", "challengers", "versions", "reason")
+    __slots__ = ("worker", "lineup_revision", "answer", "champion", "challengers", "versions", "reason", "canary", "canary_share")
     WORKER_FIELD_NUMBER: _ClassVar[int]
     LINEUP_REVISION_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
@@ -306,6 +306,8 @@ class WorkerLineup(_message.Message):
     CHALLENGERS_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    CANARY_FIELD_NUMBER: _ClassVar[int]
+    CANARY_SHARE_FIELD_NUMBER: _ClassVar[int]
     worker: int
     lineup_revision: int
     answer: _containers.RepeatedScalarFieldContainer[int]
@@ -313,7 +315,9 @@ class WorkerLineup(_message.Message):
     challengers: _containers.RepeatedScalarFieldContainer[int]
     versions: _containers.RepeatedCompositeFieldContainer[VersionState]
     reason: str
-    def __init__(self, worker: _Optional[int] = ..., lineup_revision: _Optional[int] = ..., answer: _Optional[_Iterable[int]] = ..., champion: _Optional[int] = ..., challengers: _Optional[_Iterable[int]] = ..., versions: _Optional[_Iterable[_Union[VersionState, _Mapping]]] = ..., reason: _Optional[str] = ...) -> None: ...
+    canary: int
+    canary_share: float
+    def __init__(self, worker: _Optional[int] = ..., lineup_revision: _Optional[int] = ..., answer: _Optional[_Iterable[int]] = ..., champion: _Optional[int] = ..., challengers: _Optional[_Iterable[int]] = ..., versions: _Optional[_Iterable[_Union[VersionState, _Mapping]]] = ..., reason: _Optional[str] = ..., canary: _Optional[int] = ..., canary_share: _Optional[float] = ...) -> None: ...
 
 class GetLineupResponse(_message.Message):
     __slots__ = ("workers",)

@@ -73,7 +73,7 @@ class ReasonRecord(_message.Message):
     def __init__(self, code: _Optional[str] = ..., text: _Optional[str] = ..., contribution: _Optional[float] = ...) -> None: ...
 
 class DecisionRecord(_message.Message):
-    __slots__ = ("purchase_id", "decided_at_ms", "purchase", "score", "decision", "review_threshold", "decline_threshold", "scores", "model_versions", "lineup_revision", "row_layout", "row", "revisions", "missing", "degraded", "recorded", "reasons", "given_up", "profile_age_ms")
+    __slots__ = ("purchase_id", "decided_at_ms", "purchase", "score", "decision", "review_threshold", "decline_threshold", "scores", "model_versions", "lineup_revision", "row_layout", "row", "revisions", "missing", "degraded", "recorded", "reasons", "given_up", "profile_age_ms", "control", "control_share")
     class MissingEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +100,8 @@ class DecisionRecord(_message.Message):
     REASONS_FIELD_NUMBER: _ClassVar[int]
     GIVEN_UP_FIELD_NUMBER: _ClassVar[int]
     PROFILE_AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    CONTROL_FIELD_NUMBER: _ClassVar[int]
+    CONTROL_SHARE_FIELD_NUMBER: _ClassVar[int]
     purchase_id: str
     decided_at_ms: int
     purchase: EventRecord
@@ -119,4 +121,6 @@ class DecisionRecord(_message.Message):
     reasons: _containers.RepeatedCompositeFieldContainer[ReasonRecord]
     given_up: _containers.RepeatedScalarFieldContainer[str]
     profile_age_ms: int
-    def __init__(self, purchase_id: _Optional[str] = ..., decided_at_ms: _Optional[int] = ..., purchase: _Optional[_Union[EventRecord, _Mapping]] = ..., score: _Optional[float] = ..., decision: _Optional[int] = ..., review_threshold: _Optional[float] = ..., decline_threshold: _Optional[float] = ..., scores: _Optional[_Iterable[_Union[VersionScore, _Mapping]]] = ..., model_versions: _Optional[_Iterable[int]] = ..., lineup_revision: _Optional[int] = ..., row_layout: _Optional[str] = ..., row: _Optional[bytes] = ..., revisions: _Optional[_Iterable[_Union[EntityRevision, _Mapping]]] = ..., missing: _Optional[_Mapping[int, int]] = ..., degraded: bool = ..., recorded: bool = ..., reasons: _Optional[_Iterable[_Union[ReasonRecord, _Mapping]]] = ..., given_up: _Optional[_Iterable[str]] = ..., profile_age_ms: _Optional[int] = ...) -> None: ...
+    control: bool
+    control_share: float
+    def __init__(self, purchase_id: _Optional[str] = ..., decided_at_ms: _Optional[int] = ..., purchase: _Optional[_Union[EventRecord, _Mapping]] = ..., score: _Optional[float] = ..., decision: _Optional[int] = ..., review_threshold: _Optional[float] = ..., decline_threshold: _Optional[float] = ..., scores: _Optional[_Iterable[_Union[VersionScore, _Mapping]]] = ..., model_versions: _Optional[_Iterable[int]] = ..., lineup_revision: _Optional[int] = ..., row_layout: _Optional[str] = ..., row: _Optional[bytes] = ..., revisions: _Optional[_Iterable[_Union[EntityRevision, _Mapping]]] = ..., missing: _Optional[_Mapping[int, int]] = ..., degraded: bool = ..., recorded: bool = ..., reasons: _Optional[_Iterable[_Union[ReasonRecord, _Mapping]]] = ..., given_up: _Optional[_Iterable[str]] = ..., profile_age_ms: _Optional[int] = ..., control: bool = ..., control_share: _Optional[float] = ...) -> None: ...

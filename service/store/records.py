@@ -117,6 +117,8 @@ def _decision_record(decision: DecisionRecord) -> pb.DecisionRecord:
         reasons=[pb.ReasonRecord(**one._asdict()) for one in decision.reasons],
         given_up=decision.given_up,
         profile_age_ms=decision.profile_age_ms,
+        control=decision.control,
+        control_share=decision.control_share,
     )
 
 
@@ -139,4 +141,6 @@ def _decision(record: pb.DecisionRecord) -> DecisionRecord:
         recorded=record.recorded,
         reasons=tuple(ReasonShown(one.code, one.text, one.contribution) for one in record.reasons),
         given_up=tuple(record.given_up),
+        control=record.control,
+        control_share=record.control_share,
     )

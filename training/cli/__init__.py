@@ -1,0 +1,1 @@
+"""The commands of the offline half, a module for each thing that people do."""

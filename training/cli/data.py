@@ -1,0 +1,111 @@
+"""Commands that make and read event files: simulate, import, replay, record."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.cli.options import Events, Habits, Json, checked_options
+from training.console import ERR, progress, show
+from training.summaries import import_values
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog="Examples:\n\n  python -m training simulate market.parquet\n\n"
+    "  python -m training simulate big.parquet --purchases 2500000 --days 180 --seed 11 --json"
+)
+def simulate(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Event file to write (Parquet).")],
+    purchases: Annotated[int, typer.Option(help="Purchases in all.")] = 100_000,
+    days: Annotated[int, typer.Option(help="Days of purchases.")] = 60,
+    fraud_rate: Annotated[float, typer.Option(help="Share of the purchases that are fraud.")] = 0.01,
+    last_day: Annotated[
+        datetime, typer.Option(formats=["%Y-%m-%d"], help="The last day (UTC).", show_default="2026-07-30")
+    ] = datetime(2026, 7, 30, tzinfo=UTC),
+    seed: Annotated[int, typer.Option(help="The same seed gives the same market.")] = 7,
+    as_json: Json = False,
+) -> None:
+    """Simulate a market: registrations, purchases, settlements, reports, chargebacks and named frauds."""
+    from training.simulate import MarketSettings  # noqa: PLC0415  other commands start faster without it
+    from training.simulate import simulate as simulate_market  # noqa: PLC0415
+
+    values = {"purchases": purchases, "days": days, "fraud_rate": fraud_rate, "last_day": last_day.date(), "seed": seed}
+    settings = checked_options(MarketSettings, values)
+    with progress(quiet=as_json) as tell:
+        summary = simulate_market(settings, out, tell)
+    shown = {
+        "path": str(summary.file.path),
+        "events": summary.file.rows,
+        "content_hash": summary.file.content_hash,
+        "purchases": summary.purchases,
+        "frauds": summary.frauds,
+        "patterns": summary.patterns,
+        "first_event_ms": summary.first_event_ms,
+        "last_event_ms": summary.last_event_ms,
+    }
+    show(shown, as_json=as_json)
+
+
+@app.command(
+    "import",
+    epilog="Examples:\n\n  python -m training import transactions.parquet events.parquet --mapping handbook\n\n"
+    "  python -m training import sales.csv events.parquet --mapping sales.toml --strict",
+)
+def import_(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="Parquet, CSV or JSON Lines.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Event file to write (Parquet).")],
+    mapping: Annotated[str, typer.Option("--mapping", "-m", help="TOML file, or the name of a built-in mapping.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse the file when any row is bad.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Import purchases from a file; FRAUD_HASH_KEY holds the key for ids that the mapping hashes."""
+    from training.importer import import_file  # noqa: PLC0415
+    from training.mapping import load_mapping  # noqa: PLC0415
+
+    key = os.environ.get("FRAUD_HASH_KEY", "").encode()
+    with progress(quiet=as_json) as tell:
+        summary = import_file(source, load_mapping(mapping), out, tell, strict=strict, hash_key=key)
+    show(import_values(summary), as_json=as_json)
+    for finding in summary.findings if not as_json else ():
+        ERR.print(f"left out: {finding}")
+
+
+@app.command(epilog="Example: python -m training replay events.parquet rows.parquet")
+def replay(
+    events: Events,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Rows file to write (Parquet).")],
+    habits: Habits = "attempts",
+    as_json: Json = False,
+) -> None:
+    """Replay an event file to the rows that the service would have built, one for each purchase."""
+    from service.core.features import FEATURES  # noqa: PLC0415
+    from training.rows_file import write_rows  # noqa: PLC0415
+    from training.train import TrainOptions  # noqa: PLC0415
+
+    checked = checked_options(TrainOptions, {"habits": habits}).habits
+    with progress(quiet=as_json) as tell:
+        rows = write_rows(events, out, FEATURES, checked, tell)
+    show({"path": str(out), "rows": rows, "features": len(FEATURES)}, as_json=as_json)
+
+
+@app.command(epilog="Example: python -m training record events.parquet --target 127.0.0.1:50051")
+def record(
+    events: Events,
+    target: Annotated[str, typer.Option("--target", "-t", help="host:port of a service on the event clock.")] = (
+        "127.0.0.1:50051"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Record an event file into a running service, in its order; running it again is harmless."""
+    from service.client import FraudClient  # noqa: PLC0415
+    from training.live import record_file  # noqa: PLC0415
+
+    with FraudClient(target) as client, progress(quiet=as_json) as tell:
+        outcomes = record_file(client, events, tell)
+    show(dict(sorted(outcomes.items())), as_json=as_json)
