@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import signal
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -17,6 +16,7 @@ import typer
 from rich.progress import track
 from rich.table import Table
 
+from service.commands import rebuild
 from service.exit_codes import EPILOG, ExitCode, run
 from service.settings import Settings, load
 from service.show import ERR, OUT, print_decision, print_message, print_outcomes, print_profile
@@ -41,24 +41,38 @@ _TARGET = "127.0.0.1:50051"
 
 @app.command(
     epilog="Examples:\n\n  python -m service serve\n\n"
-    "  FRAUD_SERVER__LISTEN=0.0.0.0:50051 FRAUD_STORE__KIND=aerospike python -m service serve"
+    "  FRAUD_SERVER__LISTEN=0.0.0.0:50051 python -m service serve --workers 4"
 )
-def serve(config: Config = None) -> None:
+def serve(
+    config: Config = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that share the port; default: the setting server.workers.", min=1, max=256),
+    ] = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain."""
-    from service.app import App  # noqa: PLC0415  other commands start faster without it
-    from service.logs import configure  # noqa: PLC0415
-
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its lines are no JSON, and what they tell comes as a status too
     settings = load(config)
+    if workers is not None:
+        settings = settings.with_workers(workers)
+    if settings.server.workers == 1:
+        from service.worker import work  # noqa: PLC0415  other commands start faster without it
+
+        work(settings)
+        return
+    from service.logs import configure  # noqa: PLC0415
+    from service.supervisor import Supervisor  # noqa: PLC0415
+
     configure(settings.log_level)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    worker = App(settings)
-    worker.start()
-    typer.echo(f"listening on port {worker.server.port}")
-    sys.stdout.flush()
-    stop.wait()
-    worker.stop()
+    raise typer.Exit(Supervisor(settings).run())
+
+
+@app.command(hidden=True, epilog="Example: serve --workers 2 runs service worker twice")
+def worker() -> None:
+    """Serve as one of several workers, told by the supervisor that started it."""
+    from service.worker import work_as_told  # noqa: PLC0415
+
+    work_as_told()
 
 
 @app.command(
@@ -216,20 +230,26 @@ def decision(
 
 
 @app.command(epilog="Example: python -m service lineup --target 127.0.0.1:50051")
-def lineup(target: Target = _TARGET, as_json: Json = False) -> None:
+def lineup(
+    target: Target = _TARGET,
+    wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for a service that has just been started.")] = 0,
+    as_json: Json = False,
+) -> None:
     """Show which model versions a running service has live."""
     from service.client import FraudClient  # noqa: PLC0415
     from service.pb import fraud_pb2 as pb  # noqa: PLC0415
 
     with FraudClient(target) as client:
-        answer = _call(client.lineup, target)
+        answer = _call(lambda: client.lineup(wait), target)
     if as_json:
         print_message(answer)
         return
     for worker in answer.workers:
         OUT.print(
             f"worker {worker.worker}: lineup {worker.lineup_revision}, answer {list(worker.answer)}, "
-            f"challengers {list(worker.challengers)}" + (f"  [red]{worker.reason}[/red]" if worker.reason else "")
+            + (f"canary {worker.canary} for {worker.canary_share:.3%} of users, " if worker.canary else "")
+            + f"challengers {list(worker.challengers)}"
+            + (f"  [red]{worker.reason}[/red]" if worker.reason else "")
         )
         for version in worker.versions:
             OUT.print(f"  version {version.version}: {pb.VersionStatus.Name(version.status)} {version.reason}")
@@ -263,6 +283,9 @@ def check(config: Config = None) -> None:
     if problem:
         _fail(problem, ExitCode.UNAVAILABLE)
     OUT.print("store usable")
+
+
+rebuild.add_to(app)
 
 
 # --- what commands share ------------------------------------------------------------------------

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 
@@ -13,8 +13,8 @@ from service.clock import Clock, EventClock, WallClock
 from service.decision_log import DecisionLog
 from service.errors import StoreUnavailable
 from service.ingester import Ingester
+from service.lineups import Lineups
 from service.metrics import Metrics
-from service.pb import fraud_pb2 as pb
 from service.recorder import Recorder
 from service.registry.watcher import Watcher
 from service.scorer import Scorer
@@ -27,31 +27,8 @@ from service.wire import Reader
 _LOG = structlog.get_logger(__name__)
 _READINESS_S = 0.25
 
-
-class Lineups:
-    """Tells what this worker has live, in the words of the wire."""
-
-    def __init__(self, watcher: Watcher) -> None:
-        """Get what it needs."""
-        self._watcher = watcher
-
-    def describe(self) -> pb.GetLineupResponse:
-        """Return the lineup and every version's state."""
-        lineup = self._watcher.lineup
-        worker = pb.WorkerLineup(worker=os.getpid(), reason=self._watcher.reason)
-        if lineup is not None:
-            worker.lineup_revision = lineup.revision
-            worker.answer.extend(lineup.versions)
-            worker.champion = lineup.champion
-            worker.challengers.extend(lineup.challengers)
-        for state in self._watcher.states:
-            worker.versions.add(
-                version=state.version,
-                status=pb.VersionStatus.Value(state.status.name),
-                reason=state.reason,
-                since_ms=state.since_ms,
-            )
-        return pb.GetLineupResponse(workers=[worker])
+KEEP_S: Final = 4.0
+"""Seconds beyond `server.drain_s` for what is to be kept when the service stops."""
 
 
 class App:
@@ -65,14 +42,15 @@ class App:
         self.watcher = Watcher(settings.registry, settings.ingest.habits, now_ms=WallClock().now_ms)
         self.decision_log = DecisionLog(self.store, settings.scoring, self.metrics)
         self._layouts: set[str] = set()
-        clock = self._clock()
+        self._clock = clock = self._make_clock()
         ingester = Ingester(self.store, self.metrics)
         self.recorder = Recorder(self.store, settings.server.threads, settings.server.max_recording, self.metrics)
         scorer = Scorer(
             self.store, self.recorder, self.watcher, self.decision_log, clock, settings.scoring, self.metrics
         )
+        self._lineups = Lineups(self.watcher, settings.server.run_path)
         servicer = Servicer(
-            scorer, ingester, Lineups(self.watcher), Reader(settings.ingest), clock, settings.server, self.metrics
+            scorer, ingester, self._lineups, Reader(settings.ingest), clock, settings.server, self.metrics
         )
         self.server = Server(servicer, settings.server)
         self._stopping = threading.Event()
@@ -85,16 +63,21 @@ class App:
         ]
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve. Raises BadSetting when a port cannot be had.
+
+        The port comes last: the kernel gives a worker its connections from then on, ready or not.
+        """
         problem = self.store.check()
         if problem:
             _LOG.error("store not usable", reason=problem)
+        self.metrics.follow(self.watcher)
+        if self.settings.metrics_port:
+            self.metrics.serve(self.settings.metrics_port)
         self.watcher.refresh()
         self.watcher.start()
         self.decision_log.start()
-        if self.settings.metrics_port:
-            self.metrics.serve(self.settings.metrics_port)
         self.server.start()
+        self._lineups.join(self.server.port)
         self._try(self._look)
         for thread in self._threads:
             thread.start()
@@ -103,17 +86,19 @@ class App:
     def stop(self) -> None:
         """Drain: calls in hand finish, decisions are kept, then the store is let go."""
         begun_s = time.monotonic()
+        by_s = begun_s + self.settings.server.drain_s + KEEP_S
         self.server.drain()
         self._stopping.set()
-        for thread in self._threads:
-            thread.join(timeout=self.settings.server.drain_s)
         self.recorder.stop()
-        self.watcher.stop()
-        self.decision_log.stop(self.settings.server.drain_s)
+        self.decision_log.stop(max(by_s - time.monotonic(), 0.0))
+        for thread in self._threads:
+            thread.join(max(by_s - time.monotonic(), 0.0))
+        self._lineups.leave()
+        self.watcher.stop(max(by_s - time.monotonic(), 0.0))
         self.store.close()
         _LOG.info("stopped", seconds=round(time.monotonic() - begun_s, 3))
 
-    def _clock(self) -> Clock:
+    def _make_clock(self) -> Clock:
         if self.settings.ingest.clock == "wall":
             return WallClock()
         try:
@@ -136,9 +121,12 @@ class App:
             _LOG.exception("background task failed", task=task.__name__)
 
     def _look(self) -> None:
-        """Tell health whether a model is live, and keep the names of its rows with the decisions."""
+        """Tell health and the other workers what is live, and keep the names of its rows with the decisions."""
         lineup = self.watcher.lineup
         self.server.set_scoring(serving=lineup is not None)
+        self._lineups.post()
+        if isinstance(self._clock, EventClock):
+            self._clock.observe(self.store.newest_event_ms())  # other workers take events, too
         if lineup is not None and lineup.row_layout not in self._layouts:
             self.store.put_row_layout(lineup.row_layout, lineup.names)
             self._layouts.add(lineup.row_layout)

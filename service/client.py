@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import grpc
+from google.protobuf.message import Message
 
 from service.core.event import Event, EventKind
 from service.pb import fraud_pb2 as pb
 from service.pb import fraud_pb2_grpc
 
 MAX_ATTEMPTS: Final = 4
+"""Tries of one call within its deadline. All may be repeated: scores are idempotent by purchase, events by id."""
 
-_RETRY: Final = {
-    "maxAttempts": MAX_ATTEMPTS,
-    "initialBackoff": "0.01s",
-    "maxBackoff": "0.2s",
-    "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
+CONNECTIONS: Final = 2
+"""Connections of one client. Workers share a port connection by connection, so a second one most likely leads to
+another worker, and a call need not wait until the first is made again (100 ms at least, twice the usual deadline)."""
 
-_SERVICE_CONFIG: Final = json.dumps(
+PAUSE_S: Final = 0.01
+"""Wait before the third try; the second comes at once."""
+
+READY_S: Final = 2.0
+"""Longest wait, before the last try, for a connection that was lost."""
+
+_AGAIN: Final = frozenset(
     {
-        "loadBalancingConfig": [{"round_robin": {}}],
-        "methodConfig": [
-            # Every call may be repeated: scores are idempotent by purchase id, events by event id.
-            {"name": [{"service": "fraud.v1.FraudScoring"}], "retryPolicy": _RETRY},
-            {"name": [{"service": "fraud.v1.EventIngest"}], "retryPolicy": _RETRY},
-            {"name": [{"service": "fraud.v1.Models"}], "retryPolicy": _RETRY},
-        ],
-        # When every call fails, retries stop instead of doubling the load.
-        "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
+        grpc.StatusCode.UNAVAILABLE,  # the worker is gone, or has no model yet
+        grpc.StatusCode.CANCELLED,  # the worker had received the call, and not begun it, when it was told to stop
     }
 )
 
 _OPTIONS: Final = (
-    ("grpc.service_config", _SERVICE_CONFIG),
-    ("grpc.enable_retries", 1),
+    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+    ("grpc.enable_retries", 0),  # `_Patience` repeats, over another connection
+    ("grpc.use_local_subchannel_pool", 1),  # without it all channels of a process share one connection
     # A dead peer is noticed within 15 seconds even when nothing is sent.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
@@ -49,60 +49,126 @@ _OPTIONS: Final = (
 )
 
 
+class _Connection:
+    """A channel and its stubs."""
+
+    def __init__(self, target: str) -> None:
+        self.channel = grpc.insecure_channel(target, options=_OPTIONS)
+        self.scoring = fraud_pb2_grpc.FraudScoringStub(self.channel)  # type: ignore[no-untyped-call]
+        self.ingest = fraud_pb2_grpc.EventIngestStub(self.channel)  # type: ignore[no-untyped-call]
+        self.models = fraud_pb2_grpc.ModelsStub(self.channel)  # type: ignore[no-untyped-call]
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until the service can be reached; returns whether it can."""
+        try:
+            grpc.channel_ready_future(self.channel).result(timeout=timeout_s)
+        except grpc.FutureTimeoutError:
+            return False
+        return True
+
+
+class _Patience:
+    """Tells whether to try again. When most calls fail, tries stop instead of doubling the load.
+
+    A failure costs a token and an answer earns a tenth of one; below half there are no further tries. Threads
+    may lose one another's change now and then: it is a measure, no account.
+    """
+
+    FULL = 100.0
+
+    def __init__(self) -> None:
+        self._tokens = self.FULL
+
+    def answered(self) -> None:
+        """Take note of a call that was answered."""
+        if self._tokens < self.FULL:
+            self._tokens += 0.1
+
+    def failed(self, error: grpc.RpcError) -> bool:
+        """Take note of a call that failed; returns whether it may be tried again."""
+        if error.code() not in _AGAIN:
+            return False
+        self._tokens = max(self._tokens - 1.0, 0.0)
+        return self._tokens > self.FULL / 2
+
+
 class FraudClient:
     """Calls the service. Thread-safe; keep one for the life of the process, and make it after a fork.
 
         with FraudClient("127.0.0.1:50051") as client:
             answer = client.score(pb.Purchase(purchase_id="p-1", user_id="u-1", amount_minor=999), record=True)
 
-    Every call has a deadline, which retries share; `grpc.RpcError` carries the status when there is no answer.
+    Every call has a deadline, which its tries share; `grpc.RpcError` carries the status when there is no answer.
+    A worker that is restarted or killed is not noticed: its calls go over the other connection.
     """
 
     def __init__(self, target: str, *, score_deadline_ms: int = 50, record_deadline_ms: int = 30_000) -> None:
-        """Make a channel to `host:port` or a DNS name that resolves to several; it connects on first use."""
-        self._channel = grpc.insecure_channel(target, options=_OPTIONS)
-        self._scoring = fraud_pb2_grpc.FraudScoringStub(self._channel)  # type: ignore[no-untyped-call]
-        self._ingest = fraud_pb2_grpc.EventIngestStub(self._channel)  # type: ignore[no-untyped-call]
-        self._models = fraud_pb2_grpc.ModelsStub(self._channel)  # type: ignore[no-untyped-call]
+        """Make channels to `host:port` or a DNS name that resolves to several; they connect on first use."""
+        self._connections = [_Connection(target) for _ in range(CONNECTIONS)]
+        self._turn = itertools.count()
+        self._patience = _Patience()
         self._score_s = score_deadline_ms / 1000
         self._record_s = record_deadline_ms / 1000
 
     def wait_ready(self, timeout_s: float) -> bool:
         """Wait until the service can be reached; returns whether it can."""
-        try:
-            grpc.channel_ready_future(self._channel).result(timeout=timeout_s)
-        except grpc.FutureTimeoutError:
-            return False
-        return True
+        by_s = time.monotonic() + timeout_s
+        return all(one.wait_ready(max(by_s - time.monotonic(), 0.0)) for one in self._connections)
 
     def score(
         self, purchase: pb.Purchase, *, record: bool = False, explain: bool = False, with_features: bool = False
     ) -> pb.ScoreResponse:
         """Score one purchase."""
         request = pb.ScoreRequest(purchase=purchase, record=record, explain=explain, with_features=with_features)
-        response: pb.ScoreResponse = self._scoring.Score(request, timeout=self._score_s)
+        response: pb.ScoreResponse = self._ask(lambda service: service.scoring.Score, request, self._score_s)
         return response
 
     def score_batch(self, requests: Iterable[pb.ScoreRequest]) -> pb.ScoreBatchResponse:
         """Score a list of purchases with one call."""
-        response: pb.ScoreBatchResponse = self._scoring.ScoreBatch(
-            pb.ScoreBatchRequest(requests=requests), timeout=self._score_s
-        )
+        request = pb.ScoreBatchRequest(requests=requests)
+        response: pb.ScoreBatchResponse = self._ask(lambda service: service.scoring.ScoreBatch, request, self._score_s)
         return response
 
     def record(self, events: Iterable[pb.Event]) -> list[pb.RecordOutcome]:
         """Record events; one outcome for each, in order."""
-        response: pb.RecordResponse = self._ingest.Record(pb.RecordRequest(events=events), timeout=self._record_s)
+        request = pb.RecordRequest(events=events)
+        response: pb.RecordResponse = self._ask(lambda service: service.ingest.Record, request, self._record_s)
         return list(response.outcomes)
 
-    def lineup(self) -> pb.GetLineupResponse:
-        """Return what is live."""
-        response: pb.GetLineupResponse = self._models.GetLineup(pb.GetLineupRequest(), timeout=self._record_s)
+    def lineup(self, wait_s: float = 0.0) -> pb.GetLineupResponse:
+        """Return what is live; waits up to `wait_s` for a service that cannot be reached yet."""
+        if wait_s:
+            self._connections[0].wait_ready(wait_s)
+        request = pb.GetLineupRequest()
+        response: pb.GetLineupResponse = self._ask(lambda service: service.models.GetLineup, request, self._record_s)
         return response
 
+    def _ask(self, method: Callable[[_Connection], Any], request: Message, timeout_s: float) -> Any:  # noqa: ANN401
+        """Call over the connections by turns until one answers, within the time of one call."""
+        by_s = time.monotonic() + timeout_s
+        turn = next(self._turn)
+        for attempt in range(MAX_ATTEMPTS):
+            service = self._connections[(turn + attempt) % CONNECTIONS]
+            left_s = by_s - time.monotonic()
+            if attempt == MAX_ATTEMPTS - 1:
+                service.wait_ready(min(left_s, READY_S))
+            elif attempt > 1:
+                time.sleep(min(left_s, PAUSE_S))
+            try:
+                answer = method(service)(request, timeout=max(by_s - time.monotonic(), 0.0))
+            except grpc.RpcError as error:
+                again = self._patience.failed(error) and attempt < MAX_ATTEMPTS - 1 and time.monotonic() < by_s
+                if not again:
+                    raise
+            else:
+                self._patience.answered()
+                return answer
+        raise AssertionError("the last try returns or raises")  # pragma: no cover
+
     def close(self) -> None:
-        """Close the channel."""
-        self._channel.close()
+        """Close the channels."""
+        for one in self._connections:
+            one.channel.close()
 
     def __enter__(self) -> Self:
         """Return the client itself."""
@@ -111,7 +177,7 @@ class FraudClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the channel."""
+        """Close the channels."""
         self.close()
 
 

@@ -6,11 +6,17 @@ Label sets are bounded: kinds, causes, statuses and decisions, never ids.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from service.core.decision import Decision
+from service.errors import BadSetting
+from service.registry.watcher import Status as Standing
+from service.registry.watcher import Watcher
 from service.store.protocol import Status
 
 _LATENCY_S: Final = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0)
@@ -31,6 +37,9 @@ class Metrics:
         self.decisions = [decisions.labels(decision.name) for decision in Decision]
         self.degraded = Counter(
             "fraud_degraded_total", "Answers with a profile that could not be read.", registry=registry
+        )
+        self.control = Counter(
+            "fraud_control_total", "Would-be declines that were let through as a control group.", registry=registry
         )
         given_up = Counter("fraud_given_up_total", "Stages given up for the deadline.", ["stage"], registry=registry)
         self.given_up = {stage: given_up.labels(stage) for stage in ("read", "shadow", "explanations", "record")}
@@ -56,6 +65,58 @@ class Metrics:
             "fraud_sweep_quarantined_total", "Pending events given up into quarantine.", registry=registry
         )
 
+        self.worker_restarts = Counter(
+            "fraud_worker_restarts_total", "Times that this worker's predecessors ended.", registry=registry
+        )
+
+    def follow(self, watcher: Watcher) -> None:
+        """Tell what a watcher has live, whenever somebody asks."""
+        self.registry.register(_Lineup(watcher))
+
     def serve(self, port: int) -> None:
-        """Serve them to Prometheus on a port of the loopback interface."""
-        start_http_server(port, addr="127.0.0.1", registry=self.registry)
+        """Serve them to Prometheus on a port of the loopback interface. Raises BadSetting when it cannot be had."""
+        try:
+            start_http_server(port, addr="127.0.0.1", registry=self.registry)
+        except OSError as error:
+            raise BadSetting(f"setting metrics_port: cannot listen on port {port}: {error.strerror}") from error
+
+
+class _Lineup(Collector):
+    """What is live, read off the watcher: versions come and go, so no child is bound for one."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        watcher, lineup = self._watcher, self._watcher.lineup
+        yield GaugeMetricFamily(
+            "fraud_lineup_revision",
+            "Revision of the lineup that answers; 0 = none.",
+            value=0 if lineup is None else lineup.revision,
+        )
+        yield GaugeMetricFamily(
+            "fraud_lineup_not_followed",
+            "1 while what answers is not what the registry asks for.",
+            value=int(bool(watcher.reason)),
+        )
+        states = watcher.states
+        versions = GaugeMetricFamily(
+            "fraud_model_version", "Versions that are live or wanted; 1 for each.", labels=["version", "status"]
+        )
+        for state in states:
+            versions.add_metric([str(state.version), state.status.name], 1)
+        yield versions
+        yield GaugeMetricFamily(
+            "fraud_model_versions_in_error",
+            "Versions that are wanted and could not be loaded.",
+            value=sum(state.status is Standing.ERROR for state in states),
+        )
+        reloads = CounterMetricFamily("fraud_reloads", "What following the registry came to.", labels=["outcome"])
+        for outcome, count in (
+            ("switched", watcher.switches),
+            ("loaded", watcher.loads),
+            ("load_failed", watcher.load_failures),
+            ("pull_failed", watcher.pull_failures),
+        ):
+            reloads.add_metric([outcome], count)
+        yield reloads

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol
 
 from service.clock import Clock
 from service.core.decision import Decision, DecisionRecord, MissingCause, ReasonShown, VersionScore, decide
+from service.core.draw import Draw
 from service.core.event import KINDS, EntityKey, EntityKind, Event
 from service.core.profile import EMPTY, Image, newest_purchase_ms
 from service.core.row import row_of
@@ -82,6 +83,7 @@ class Scorer:
         self._clock = clock
         self._settings = settings
         self._metrics = metrics
+        self._control = Draw("control:", settings.control_share)
 
     def score(self, question: Question, deadline_s: float) -> Scored:
         """Answer one question before `deadline_s` on the monotonic clock.
@@ -89,8 +91,8 @@ class Scorer:
         Raises NoModel, BudgetSpent, and InvalidInput when the purchase's id is known with other content.
         Cost: one store read of five records, one row, one prediction per live version.
         """
-        lineup = self._lineup()
         purchase = question.purchase
+        lineup = self._lineup().of(purchase)
         if question.record:
             self._clock.observe(purchase.event_time_ms)
         (view,) = self._store.read((purchase,), self._left(deadline_s))
@@ -113,11 +115,27 @@ class Scorer:
 
     def score_many(self, questions: Sequence[Question], deadline_s: float) -> list[Scored]:
         """Answer a list with one store read and one model call per live version; scores equal `score`'s."""
-        lineup = self._lineup()
-        purchases = [question.purchase for question in questions]
-        views = self._store.read(purchases, self._left(deadline_s))
+        live = self._lineup()
+        views = self._store.read([question.purchase for question in questions], self._left(deadline_s))
+        met: dict[Lineup, list[int]] = {}
+        for at, question in enumerate(questions):
+            met.setdefault(live.of(question.purchase), []).append(at)
+        answers: dict[int, Scored] = {}
+        for lineup, places in met.items():
+            scored = self._score_alike(
+                lineup, [questions[at] for at in places], [views[at] for at in places], deadline_s
+            )
+            answers.update(zip(places, scored, strict=True))
+        return [answers[at] for at in range(len(questions))]
+
+    # --- steps ----------------------------------------------------------------------------------
+
+    def _score_alike(
+        self, lineup: Lineup, questions: Sequence[Question], views: Sequence[View], deadline_s: float
+    ) -> list[Scored]:
+        """Answer questions that meet the same lineup."""
         images = [_NO_IMAGES if view.recorded is not None else view.images for view in views]
-        rows = [row_of(lineup.row, purchase, seen) for purchase, seen in zip(purchases, images, strict=True)]
+        rows = [row_of(lineup.row, question.purchase, seen) for question, seen in zip(questions, images, strict=True)]
         answers = [live.raw_scores(rows) for live in lineup.answer]
         shadows = [live.raw_scores(rows) for live in lineup.shadow] if time.monotonic() < deadline_s else []
         results = []
@@ -133,8 +151,6 @@ class Scorer:
             self._explain(record, lineup, row, question, deadline_s, given_up)
             results.append(self._finish(record, row, lineup, question, given_up))
         return results
-
-    # --- steps ----------------------------------------------------------------------------------
 
     def _lineup(self) -> Lineup:
         lineup = self._lineups.lineup
@@ -182,12 +198,15 @@ class Scorer:
             ]
         missing, revisions, degraded = _missing(purchase, view)
         decision = decide(score, lineup.thresholds, degraded=degraded, rule=self._settings.degraded_rule)
+        # What a degraded answer decides is the deployment's stated rule: no chance softens it.
+        drawn = decision is Decision.DECLINE and not degraded
+        control = drawn and self._control.takes(purchase.event_id)
         newest_ms = newest_purchase_ms(view.images) if view.recorded is None else 0
         return DecisionRecord(
             purchase,
             self._clock.now_ms(),
             score,
-            decision,
+            Decision.APPROVE if control else decision,
             lineup.thresholds,
             tuple(scores),
             lineup.versions,
@@ -198,6 +217,8 @@ class Scorer:
             missing,
             degraded,
             profile_age_ms=max(purchase.event_time_ms - newest_ms, 0) if newest_ms else -1,
+            control=control,
+            control_share=self._control.share if drawn else 0.0,
         )
 
     def _explain(
@@ -234,6 +255,8 @@ class Scorer:
         self._metrics.decisions[record.decision - 1].inc()
         if record.degraded:
             self._metrics.degraded.inc()
+        if record.control:
+            self._metrics.control.inc()
         for stage in given_up:
             if stage != "record":  # the recorder counts those
                 self._metrics.given_up[stage].inc()

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -17,13 +23,20 @@ SCORING = pb.DESCRIPTOR.services_by_name["FraudScoring"].full_name
 INGEST = pb.DESCRIPTOR.services_by_name["EventIngest"].full_name
 MODELS = pb.DESCRIPTOR.services_by_name["Models"].full_name
 
+SETTLE_S: Final = 0.1
+"""Seconds between giving up the port and telling callers to go: connections that were being made are made."""
+
+_DESCRIPTORS: Final = Path("/proc/self/fd")
+
 
 class Server:
     """A listening server; health is per service: scoring is SERVING once a model is live."""
 
     def __init__(self, servicer: Servicer, settings: ServerSettings) -> None:
-        """Bind the port; `start` begins to answer. Raises BadSetting when the port cannot be had."""
+        """Get what it needs; nobody can connect before `start`."""
         self._settings = settings
+        self.port = 0
+        """The port, known once started."""
         self._server = grpc.server(
             ThreadPoolExecutor(settings.threads, thread_name_prefix="call"),
             handlers=servicer.handlers(),
@@ -42,14 +55,17 @@ class Server:
         if settings.reflection:
             names = (SCORING, INGEST, MODELS, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
-        try:
-            self.port: int = self._server.add_insecure_port(settings.listen)
-        except RuntimeError as error:
-            message = f"setting server.listen: cannot listen on {settings.listen}"
-            raise BadSetting(message) from error
 
     def start(self) -> None:
-        """Begin to answer; scoring is NOT_SERVING until `set_scoring`."""
+        """Bind the port and begin to answer at once; scoring is NOT_SERVING until `set_scoring`.
+
+        Raises BadSetting when the port cannot be had.
+        """
+        try:
+            self.port = self._server.add_insecure_port(self._settings.listen)
+        except RuntimeError as error:
+            message = f"setting server.listen: cannot listen on {self._settings.listen}"
+            raise BadSetting(message) from error
         self._server.start()
         for service in ("", INGEST, MODELS):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -61,6 +77,27 @@ class Server:
         self._health.set(SCORING, status)
 
     def drain(self) -> None:
-        """Turn NOT_SERVING, refuse new calls, let those in hand finish within the set bound."""
+        """Turn NOT_SERVING, let new connections go to other workers, then finish the calls in hand within the bound.
+
+        A caller that is told to go connects again at once. Were this worker still listening, the kernel might
+        lead it back here, only to be cut off; so the port is given up `SETTLE_S` before callers are told.
+        """
         self._health.enter_graceful_shutdown()
+        _stop_listening(self.port)
+        time.sleep(SETTLE_S)
         self._server.stop(self._settings.drain_s).wait()
+
+
+def _stop_listening(port: int) -> None:
+    """Take this process out of those that listen on a port; its connections stay. Linux alone knows the way.
+
+    gRPC closes port and connections in one, so the socket is looked for among the descriptors of the process.
+    """
+    for entry in list(_DESCRIPTORS.iterdir()) if _DESCRIPTORS.is_dir() else ():
+        with suppress(OSError):
+            if not entry.readlink().name.startswith("socket:"):
+                continue
+        with suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as one:
+            internet = one.family in {socket.AF_INET, socket.AF_INET6}
+            if internet and one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and one.getsockname()[1] == port:
+                one.shutdown(socket.SHUT_RD)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -34,7 +34,8 @@ class ServerSettings(Section):
     listen: str = Field("127.0.0.1:50051", description="Address and port to listen on; port 0 takes a free one.")
     workers: Count = Field(1, le=256, description="Processes that share the port; one for each core.")
     run_path: Path = Field(
-        Path("var/run"), description="Directory where the workers of one machine tell each other what they have live."
+        Path("var/workers"),
+        description="Directory where the workers of one machine tell each other what they have live.",
     )
     threads: Count = Field(4, le=64, description="Threads that serve calls, in each worker.")
     max_concurrent_calls: Count = Field(
@@ -180,9 +181,15 @@ class Settings(BaseSettings):
     scoring: ScoringSettings = ScoringSettings()
     registry: RegistrySettings = RegistrySettings()
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
-        0, description="Port of the loopback interface that serves Prometheus metrics; 0 = off."
+        0,
+        description="Port of the loopback interface that serves Prometheus metrics; 0 = off. Of several workers each "
+        "has its own: this one and those after it.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    def with_workers(self, workers: int) -> Self:
+        """Return the settings with another number of workers, 1 to 256."""
+        return self.model_copy(update={"server": self.server.model_copy(update={"workers": workers})})
 
     @classmethod
     def settings_customise_sources(

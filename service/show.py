@@ -76,6 +76,7 @@ def print_decision(document: dict[str, Any]) -> None:
         f"versions {document['model_versions']}"
         + ("  [yellow]degraded[/yellow]" if document["degraded"] else "")
         + ("  recorded" if document["recorded"] else "")
+        + (f"  let through by chance, as {document['control_share']:.3%} of declines" if document["control"] else "")
     )
     OUT.print(
         f"user {purchase['user_id']}  seller {purchase['seller_id'] or '-'}  item {purchase['item_id'] or '-'}  "

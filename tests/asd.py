@@ -58,7 +58,7 @@ namespace {namespace} {{
 	default-ttl 0
 	nsup-period {nsup_period_s}
 	storage-engine memory {{
-		data-size 512M
+		data-size {data_size}
 	}}
 }}
 """
@@ -75,7 +75,7 @@ class Asd:
     `nsup_period_s` 0 makes a server that refuses records with a life, which stores must report.
     """
 
-    def __init__(self, directory: Path, *, nsup_period_s: int = 60) -> None:
+    def __init__(self, directory: Path, *, nsup_period_s: int = 60, data_size: str = "512M") -> None:
         """Write the configuration into a directory of its own; nothing runs yet."""
         self._directory = directory
         self.port, heartbeat_port, fabric_port = _free_ports(3)
@@ -90,6 +90,7 @@ class Asd:
             fabric_port=fabric_port,
             namespace=NAMESPACE,
             nsup_period_s=nsup_period_s,
+            data_size=data_size,
             # A server that may open more files than the shell allows refuses to start.
             proto_fd_max=min(4096, descriptors - 64),
         )

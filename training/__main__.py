@@ -5,19 +5,19 @@ from __future__ import annotations
 import typer
 
 from service.exit_codes import EPILOG, run
-from training.cli import benchmark, data, learn, life
+from training.cli import benchmark, data, job, judge, learn, life, parity, replay, snapshots, versions
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
-    help="From events to a promoted model: simulate or import, replay, train, promote, benchmark.",
+    help="From what happened to a promoted model: simulate, import or snapshot, train, compare, promote.",
     epilog=(
-        f"{EPILOG}\n\nExample: python -m training simulate market.parquet, then "
-        "python -m training train market.parquet, then python -m training promote 1"
+        f"{EPILOG}\n\nExample: python -m training snapshot, then python -m training train --snapshot latest, "
+        "then python -m training promote 1"
     ),
 )
-for commands in (data, learn, life, benchmark):
+for commands in (data, snapshots, replay, learn, versions, life, judge, parity, job, benchmark):
     app.add_typer(commands.app)
 
 

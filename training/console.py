@@ -23,15 +23,18 @@ Tell = Callable[[str, int, int], None]
 
 @contextmanager
 def progress(*, quiet: bool, console: Console = ERR) -> Iterator[Tell]:
-    """Give a function `tell(what, done, total)` that draws bars, when a person looks at the console."""
+    """Give a function `tell(what, done, total)` that draws bars, when a person looks at the console.
+
+    `total` 0 = nobody knows yet.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}
 
         def tell(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bars.add_task(what)
-            bars.update(tasks[what], completed=done, total=total)
+                tasks[what] = bars.add_task(what, total=total or None)
+            bars.update(tasks[what], completed=done, total=total or None)
 
         yield tell
 
@@ -64,6 +67,8 @@ def cell(value: object) -> str:
     match value:
         case None:
             return ""
+        case bool():
+            return "yes" if value else "no"
         case float():
             return f"{value:.4f}"
         case int():

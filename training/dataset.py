@@ -9,34 +9,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from service.core.event import EventKind
 from service.core.features import Feature
 from service.core.profile import Habits
 from service.core.windows import DAY_MS
 from service.errors import BadSetting
-from training.kernel import Integers
+from training.by_entity import Spread, parts_for, replay_snapshot, replay_stream_by_entity
+from training.cluster import Cluster, LocalThreads
+from training.events import Progress, about, frames, silent
+from training.facts import Truth, Truths, facts_of_events
+from training.facts_of_snapshot import facts_of_snapshot
+from training.kernel import Integers, Reals
 from training.metrics import Labels
-from training.order import EventSource
+from training.order import EventSource, Flags
 from training.replay import Matrix, replay_all
+from training.snapshot.read import Snapshot
 
-Flags = npt.NDArray[np.bool_]
-
-_COLUMNS: Final = ("kind", "event_time_ms", "ingest_time_ms", "label", "label_time_ms", "pattern")
+Source = Path | Snapshot | EventSource
+"""Where events come from: an event file, a snapshot, or whoever gives columns in recorded order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """The rows of all purchases of a stream, in recorded order.
+    """The rows of all purchases of a source, in recorded order.
 
-    `positions` are their places in the stream; `label` is 1 for fraud and 0 else, `known_ms` when that
-    label arrived (0: nobody said, it counts with the label delay), `pattern` names the fraud for reports.
-    `newest_ms` is when the last event of the stream became known.
+    `matrix` is rows by `features`, a file that is mapped into memory when a scratch folder was given.
+    `positions` are the places of the purchases in the source; the columns from `time_ms` to `weight` are
+    those of `training.facts.Facts`: `label` is 1 for fraud and 0 else as all that is recorded says, `known_ms`
+    when that was first said (0: nobody said, it counts with the label delay), `cleared_ms` when a confirmation
+    was taken back (0: never), `pattern` names the fraud for reports, `card` numbers the card or else the user
+    (-1: neither), `truth` is a `Truth`, `weight` is how many purchases one stands for. `newest_ms` is when the
+    last event of the source became known. `unsound` counts the rows that read a profile of which a snapshot
+    lacks updates.
     """
 
     features: tuple[Feature, ...]
@@ -47,44 +57,73 @@ class Dataset:
     known_ms: Integers
     pattern: pl.Series
     newest_ms: int
+    cleared_ms: Integers
+    amount_minor: Integers
+    card: Integers
+    truth: Truths
+    weight: Reals
+    unsound: int = 0
+
+    @property
+    def usable(self) -> Flags:
+        """Tell which purchases have a truth to learn from: all but the declined ones of which nobody knows."""
+        usable: Flags = self.truth != Truth.UNKNOWN
+        return usable
 
     def labels_as_of(self, at_ms: int, label_delay_ms: int) -> Labels:
-        """Return 1 for each purchase that was known to be fraud at a moment, else 0."""
+        """Return 1 for each purchase that was known to be fraud, and not cleared, at a moment; else 0."""
         known_ms = np.where(self.known_ms > 0, self.known_ms, self.time_ms + label_delay_ms)
-        labels: Labels = ((self.label == 1) & (known_ms <= at_ms)).astype(np.int8)
+        confirmed = ((self.label == 1) | (self.cleared_ms > 0)) & (known_ms <= at_ms)
+        cleared = (self.cleared_ms > 0) & (self.cleared_ms <= at_ms)
+        labels: Labels = (confirmed & ~cleared).astype(np.int8)
         return labels
 
 
-def load_dataset(source: EventSource, features: Sequence[Feature], habits: Habits) -> Dataset:
-    """Replay a stream and keep what is needed to learn from it: some 8 bytes a feature for each purchase."""
-    rows = replay_all(source, features, habits)
-    pieces = []
-    newest_ms = 0
-    for frame in source(_COLUMNS):
-        newest_ms = max(newest_ms, _largest(frame["ingest_time_ms"]))
-        pieces.append(frame.drop("ingest_time_ms"))
-    position = np.cumsum([0, *(piece.height for piece in pieces)])
-    kept = []
-    for start, piece in zip(position, pieces, strict=False):
-        begin, end = np.searchsorted(rows.positions, (start, start + piece.height))
-        kept.append(piece[rows.positions[begin:end] - start])
-    bought = pl.concat(kept)
-    assert (bought["kind"] == EventKind.PURCHASE).all(), "rows stand at purchases"
-    return Dataset(
-        tuple(features),
-        rows.matrix,
-        rows.positions,
-        bought["event_time_ms"].to_numpy(),
-        bought["label"].fill_null(0).to_numpy().astype(np.int8),
-        bought["label_time_ms"].fill_null(0).to_numpy(),
-        bought["pattern"],
-        newest_ms,
-    )
+def load_dataset(
+    source: Source,
+    features: Sequence[Feature],
+    habits: Habits,
+    *,
+    cluster: Cluster | None = None,
+    scratch: Path | None = None,
+    progress: Progress = silent,
+) -> Dataset:
+    """Replay a source and keep what is needed to learn from it.
+
+    Events of a file take effect in their order in it, those of a snapshot in the order of the revisions that
+    they got. With `scratch`, a folder with room for 8 bytes for each feature of each purchase, the matrix is a
+    file there, which the caller deletes; otherwise it is in memory. Rows are the same on any `cluster`. Raises
+    BadSetting when the source cannot be read, or was recorded with other habits.
+    """
+    if isinstance(source, Snapshot):
+        return _of_snapshot(source, features, habits, Spread(cluster or LocalThreads(), scratch=scratch), progress)
+    events = partial(frames, source.absolute()) if isinstance(source, Path) else source
+    if cluster is None:
+        rows = replay_all(events, features, habits, scratch, progress)
+    else:
+        parts = parts_for(about(source).rows) if isinstance(source, Path) else 0
+        rows = replay_stream_by_entity(events, features, habits, Spread(cluster, parts, scratch), progress).rows
+    facts = facts_of_events(events, rows.positions)
+    return Dataset(tuple(features), **rows._asdict(), **facts._asdict())
 
 
-def _largest(column: pl.Series) -> int:
-    largest = column.max()
-    return largest if isinstance(largest, int) else 0
+def _of_snapshot(
+    snapshot: Snapshot,
+    features: Sequence[Feature],
+    habits: Habits,
+    spread: Spread,
+    progress: Progress,
+) -> Dataset:
+    made_of = snapshot.manifest.habits
+    if made_of != habits:
+        raise BadSetting(
+            f"snapshot {snapshot.manifest.id}: habits are made of {made_of} in its store, not of {habits}: "
+            f"give --habits {made_of}"
+        )
+    rows, sound = replay_snapshot(snapshot, features, spread, progress)
+    facts = facts_of_snapshot(snapshot, rows.positions)
+    unsound = int(sound.size - np.count_nonzero(sound))
+    return Dataset(tuple(features), **rows._asdict(), **facts._asdict(), unsound=unsound)
 
 
 class Part(NamedTuple):

@@ -30,9 +30,10 @@ from training import events
 from training.console import OUT, progress
 from training.live import answered, record, record_file, running_service, wait_followed
 from training.metrics import average_precision, recall_at
+from training.options import TrainOptions
 from training.pictures import draw_last_day
 from training.simulate import MarketSettings, SimulationSummary, simulate
-from training.train import TrainOptions, TrainSummary, train
+from training.train import TrainSummary, train
 
 REVIEW_RATE: Final = 0.02
 

@@ -60,6 +60,11 @@ ROW_GROUP_ROWS: Final = 1 << 17
 Progress = Callable[[str, int, int], None]
 """`progress(what, done, total)`: called after each piece of work, with `done` of `total` rows."""
 
+
+def silent(_what: str, _done: int, _total: int) -> None:
+    """Tell nobody how far it got: the `Progress` of whoever does not ask."""
+
+
 _METADATA_KEY: Final = b"fraud.events"
 _KINDS: Final = {int(kind): kind for kind in EventKind}
 _SETTLEMENTS: Final = {int(settlement): settlement for settlement in Settlement}
@@ -163,8 +168,9 @@ def frames(path: Path, columns: Sequence[str] = tuple(SCHEMA)) -> Iterator[pl.Da
     """Yield the file in pieces of up to `ROW_GROUP_ROWS` rows. Raises BadSetting when it is no event file."""
     about(path)
     with _open(path) as parquet:
-        for batch in parquet.iter_batches(batch_size=ROW_GROUP_ROWS, columns=list(columns)):
-            yield pl.DataFrame(pa.Table.from_batches([batch])).select(columns)
+        for groups in _row_groups(parquet):
+            for batch in parquet.iter_batches(ROW_GROUP_ROWS, groups, list(columns)):
+                yield pl.DataFrame(pa.Table.from_batches([batch])).select(columns)
 
 
 def batches(path: Path, size: int = 1000) -> Iterator[list[Event]]:
@@ -238,6 +244,20 @@ def _metadata(file: EventFile) -> bytes:
 
 def _arrow(frame: pl.DataFrame) -> pa.Table:
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(_ARROW_SCHEMA)
+
+
+def _row_groups(parquet: pq.ParquetFile) -> Iterator[list[int]]:
+    """Yield the row groups, as many at a time as make a piece: Arrow holds what it has read of them until the last."""
+    groups: list[int] = []
+    rows = 0
+    for group in range(parquet.num_row_groups):
+        groups.append(group)
+        rows += parquet.metadata.row_group(group).num_rows
+        if rows >= ROW_GROUP_ROWS:
+            yield groups
+            groups, rows = [], 0
+    if groups:
+        yield groups
 
 
 def _open(path: Path) -> pq.ParquetFile:

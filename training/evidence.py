@@ -11,7 +11,6 @@ import numpy.typing as npt
 from service.core.compiled import compile_row
 from service.core.event import KINDS
 from service.core.features import Feature
-from service.core.profile import Habits
 from service.core.row import row_of
 from service.registry.golden import Golden, Moment, make_golden
 from service.registry.manifest import Baseline, Histogram, Interval
@@ -19,8 +18,7 @@ from training.fit import without
 from training.kernel import Integers
 from training.metrics import Column, Labels, Metric, average_precision, estimate, recall_at, roc_auc
 from training.model import Model
-from training.order import EventSource
-from training.profiles import moments_at
+from training.origin import Moments
 from training.replay import Matrix
 
 GOLDEN_MOMENTS: Final = 8
@@ -29,11 +27,16 @@ FEATURE_EDGES: Final = tuple(np.linspace(0.0, 1.0, 21).tolist())
 
 
 class Rows(NamedTuple):
-    """The rows of one part of a split; `places` are theirs in the dataset."""
+    """The rows of one part of a split; `places` are theirs in the dataset.
+
+    `weights` say how many purchases each stands for (None: one), `card` which card or else user it is of.
+    """
 
     places: npt.NDArray[np.intp]
     matrix: Matrix
     labels: Labels
+    weights: Column | None = None
+    card: Integers | None = None
 
 
 def metrics_of(
@@ -48,21 +51,26 @@ def metrics_of(
     found = {}
     for name, part in parts.items():
         scores = model.scores(part.matrix)
-        estimates = {what: estimate(metric, part.labels, scores, seed) for what, metric in wanted.items()}
+        estimates = {
+            what: estimate(metric, part.labels, scores, seed, groups=part.card, weights=part.weights)
+            for what, metric in wanted.items()
+        }
         found[name] = {what: Interval(value=one.value, low=one.low, high=one.high) for what, one in estimates.items()}
-        found[name] |= _level(part.labels, scores)
+        found[name] |= _level(part.labels, scores, part.weights)
     validation = parts["validation"]
     missing = {kind.name.lower(): (kind,) for kind in KINDS} | {"any": KINDS}
     for name, kinds in missing.items():
         scores = model.scores(without(validation.matrix, features, kinds))
-        precision = {"average_precision": Interval(value=average_precision(validation.labels, scores))}
-        found[f"validation_without_{name}_profile"] = precision | _level(validation.labels, scores)
+        value = average_precision(validation.labels, scores, validation.weights)
+        level = _level(validation.labels, scores, validation.weights)
+        found[f"validation_without_{name}_profile"] = {"average_precision": Interval(value=value)} | level
     return found
 
 
-def _level(labels: Labels, scores: Column) -> dict[str, Interval]:
+def _level(labels: Labels, scores: Column, weights: Column | None) -> dict[str, Interval]:
     """Return what scores say on average and what was: they agree when the score is a probability."""
-    return {"mean_score": Interval(value=float(scores.mean())), "fraud_share": Interval(value=float(labels.mean()))}
+    means = (("mean_score", scores), ("fraud_share", labels.astype(np.float64)))
+    return {name: Interval(value=float(np.average(column, weights=weights))) for name, column in means}
 
 
 def golden_of(
@@ -70,25 +78,24 @@ def golden_of(
     features: Sequence[Feature],
     positions: Integers,
     matrix: Matrix,
-    source: EventSource,
-    habits: Habits,
+    moments: Moments,
     seed: int,
 ) -> Golden:
     """Return golden cases from these rows: the riskiest, the least risky, others, and one without any profile.
 
-    `positions` are the places of the rows in the stream. Their profiles are rebuilt event by event; a row
-    that replay made otherwise is a broken invariant.
+    `positions` are the places of the rows in the source, whose `moments` are their profiles, rebuilt event by
+    event; a row that replay made otherwise is a broken invariant.
     """
     ranked = np.argsort(model.booster.raw_scores(matrix), kind="stable")
     others = np.random.default_rng(seed).choice(ranked, min(GOLDEN_MOMENTS - 2, ranked.size), replace=False)
     chosen = np.unique(np.append(others, ranked[[0, -1]]))
-    moments = moments_at(source, positions[chosen].tolist(), habits)
+    seen = moments(positions[chosen].tolist())
     compute = compile_row([feature.formula for feature in features])
-    for replayed, moment in zip(matrix[chosen], moments, strict=True):
+    for replayed, moment in zip(matrix[chosen], seen, strict=True):
         served = np.array(row_of(compute, moment.purchase, moment.images))
         assert np.array_equal(served, replayed, equal_nan=True), "replay differs from the profiles"
-    unread = Moment(moments[-1].purchase, (None,) * len(KINDS))
-    return make_golden(features, model, [*moments, unread])
+    unread = Moment(seen[-1].purchase, (None,) * len(KINDS))
+    return make_golden(features, model, [*seen, unread])
 
 
 def baseline_of(model: Model, matrix: Matrix, features: Sequence[Feature]) -> Baseline:

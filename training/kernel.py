@@ -61,6 +61,10 @@ def action_of(kind: npt.NDArray[np.uint8], settlement: npt.NDArray[np.uint8]) ->
     return (kind * np.uint8(_SETTLEMENTS) + settlement).astype(np.uint8)
 
 
+READ_ALONE: Final = 0
+"""The action that changes nothing: no event is of kind 0."""
+
+
 def effects_of_actions(habits: Habits) -> dict[int, tuple[Effect, ...]]:
     """Return the effects of each action that has any, as the service works them out."""
     found = {}
@@ -187,6 +191,35 @@ def run(  # noqa: PLR0913, PLR0917  a loop over arrays takes arrays
     """
     for operation in order:
         mine = state[entity[operation]]
+        given = amounts[operation]
+        if row[operation] >= 0:
+            _read(mine, time_ms[operation], given, reads, out[row[operation]])
+        first = begins[action[operation]]
+        last = begins[action[operation] + 1]
+        _step(mine, time_ms[operation], ingest_time_ms[operation], given, steps, first, last)
+
+
+@numba.njit(cache=True, nogil=True)
+def run_by_entity(  # noqa: PLR0913, PLR0917  a loop over arrays takes arrays
+    entity: Integers,
+    row: Integers,
+    action: npt.NDArray[np.uint8],
+    time_ms: Integers,
+    ingest_time_ms: Integers,
+    amounts: Integers,
+    steps: Integers,
+    begins: Integers,
+    reads: Integers,
+    mine: Integers,
+    out: Reals,
+) -> None:
+    """Take operations that stand entity by entity, as `run` takes them; `mine` is one row of state, used for each.
+
+    Action 0 changes nothing: it stands for a read alone.
+    """
+    for operation in range(entity.size):
+        if operation == 0 or entity[operation] != entity[operation - 1]:
+            mine[:] = 0
         given = amounts[operation]
         if row[operation] >= 0:
             _read(mine, time_ms[operation], given, reads, out[row[operation]])

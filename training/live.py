@@ -10,20 +10,24 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import grpc
 
-from service.client import FraudClient, event_message
-from service.core.event import Event
+from service.client import FraudClient, event_message, purchase_message
+from service.core.event import Event, EventKind
 from service.errors import InvalidInput, StoreUnavailable, Violation
 from service.pb import fraud_pb2 as pb
 from training.events import Progress, about, batches
 
 BATCH_EVENTS: Final = 1000
+BEYOND_MS: Final = 1 << 62
+"""Later than any event."""
+
 FOLLOW_S: Final = 60.0
 """How long a service may take to follow a promotion."""
 
@@ -46,6 +50,7 @@ def running_service(folder: Path, registry: Path, **settings: str) -> Iterator[s
         "SERVER__LISTEN": "127.0.0.1:0",
         "STORE__KIND": "lmdb",
         "STORE__LMDB__PATH": str(folder / "store"),
+        "SERVER__RUN_PATH": str(folder / "workers"),
         "REGISTRY__PATH": str(registry),
         "INGEST__CLOCK": "event",
         **settings,
@@ -99,15 +104,53 @@ def record(client: FraudClient, events: Iterable[Event]) -> Counter[str]:
     return outcomes
 
 
-def record_file(client: FraudClient, path: Path, progress: Progress) -> Counter[str]:
-    """Record an event file in its order; repeats are harmless. Raises as `record`, and BadSetting for the file."""
+class Span(NamedTuple):
+    """What became known from `since_ms` until just before `until_ms`; `BEYOND_MS` for no end."""
+
+    since_ms: int = 0
+    until_ms: int = BEYOND_MS
+
+    def of(self, batch: Sequence[Event]) -> list[Event]:
+        """Return the events that lie in it."""
+        return [event for event in batch if self.since_ms <= event.ingest_time_ms < self.until_ms]
+
+
+EVERYTHING: Final = Span()
+
+
+def record_file(
+    client: FraudClient, path: Path, progress: Progress, span: Span = EVERYTHING, *, score: bool = False
+) -> Counter[str]:
+    """Record an event file in its order, or what became known in a span; repeats are harmless.
+
+    With `score` every purchase is asked about, and recorded by the same call; the outcomes then count the
+    decisions as well. Raises as `record`, and BadSetting for the file.
+    """
     total, done = about(path).rows, 0
     outcomes: Counter[str] = Counter()
+    what = "scoring and recording" if score else "recording through gRPC"
     for batch in batches(path, BATCH_EVENTS):
-        progress("recording through gRPC", done, total)
-        outcomes += record(client, batch)
+        progress(what, done, total)
+        events = span.of(batch)
+        if score:
+            for is_purchase, group in groupby(events, lambda event: event.kind is EventKind.PURCHASE):
+                some = list(group)
+                outcomes += _score(client, some) if is_purchase else record(client, some)
+        elif events:
+            outcomes += record(client, events)
         done += len(batch)
-    progress("recording through gRPC", total, total)
+    progress(what, total, total)
+    return outcomes
+
+
+def _score(client: FraudClient, purchases: Iterable[Event]) -> Counter[str]:
+    outcomes: Counter[str] = Counter()
+    with answered():
+        for purchase in purchases:
+            answer = client.score(purchase_message(purchase), record=True)
+            if not answer.recorded:
+                raise StoreUnavailable(f"purchase {purchase.purchase_id} was scored, but is not durable: run it again")
+            outcomes[pb.Decision.Name(answer.decision)] += 1
     return outcomes
 
 

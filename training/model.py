@@ -14,11 +14,11 @@ from training.replay import Matrix
 class Model:
     """LightGBM's text, loaded as the service loads it, and calibrated."""
 
-    def __init__(self, text: str, matrix: Matrix, labels: Labels) -> None:
+    def __init__(self, text: str, matrix: Matrix, labels: Labels, weights: Column | None = None) -> None:
         """Load the text and calibrate it on these rows."""
         self.text = text
         self.booster = Booster(text.encode())
-        self.calibration: Calibration = calibrate(self.booster.raw_scores(matrix), labels)
+        self.calibration: Calibration = calibrate(self.booster.raw_scores(matrix), labels, weights)
 
     def raw_score(self, row: Sequence[float]) -> float:
         """Return the raw score of a row."""

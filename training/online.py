@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from functools import partial
 from math import isnan
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,11 +20,12 @@ from service.registry.artifact import publish
 from service.registry.manifest import FeatureUse, Knots, Manifest
 from service.registry.promotion import promote
 from training.calibrate import choose_thresholds
-from training.events import Progress, about, batches, frames
+from training.events import Progress, about, batches
 from training.evidence import golden_of
 from training.handbook import WEEK_DAYS, Benchmark, Options, WeekModel, learned_rows, week_rows
 from training.live import BATCH_EVENTS, answered, record, running_service, wait_followed
 from training.metrics import Column
+from training.origin import origin_of
 from training.replay import Matrix
 
 CALL_TIMEOUT_MS: Final = 60_000
@@ -81,8 +81,8 @@ def _published(registry: Path, events: Path, benchmark: Benchmark, trained: Week
         notes=f"handbook benchmark, test week of {trained.first_day}",
     )
     positions, week = benchmark.rows.positions[rows], benchmark.rows.matrix[rows]
-    source = partial(frames, events)
-    golden = golden_of(model, options.features, positions, week, source, "attempts", options.seed)
+    moments = origin_of(events).moments("attempts")
+    golden = golden_of(model, options.features, positions, week, moments, options.seed)
     version = publish(registry, model.text, manifest, golden, "")
     return Week(trained.first_day, version, week, benchmark.scores[rows])
 

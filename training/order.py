@@ -3,8 +3,6 @@
 A follow-up acts on the entities of its purchase. When it comes before its purchase it is parked; what was
 parked acts right after the purchase, by event time, and never when the purchase never comes. A clearance
 takes back the confirmation that acted before it, at the time of that confirmation; without one it does nothing.
-
-Ids are told apart by a 64-bit hash: two among ten million collide with a chance of 3 in a million.
 """
 
 from __future__ import annotations
@@ -19,14 +17,18 @@ import polars as pl
 
 from service.core.event import FOLLOW_UPS, KINDS, EventKind
 from service.core.profile import Habits
+from training.hashes import Hashes, HashPile, hashes
 from training.kernel import ACTIONS, Integers, action_of, effects_of_actions
 
 Flags = npt.NDArray[np.bool_]
-Hashes = npt.NDArray[np.uint64]
-Codes = npt.NDArray[np.int32]
+
+Codes = npt.NDArray[np.signedinteger]
 
 EventSource = Callable[[Sequence[str]], Iterable[pl.DataFrame]]
 """Gives the named columns of recorded events, in recorded order and in pieces; may be called twice."""
+
+ABSENT: Final = np.int32(-1)
+"""The code of no entity."""
 
 _NEVER: Final = np.iinfo(np.int64).max
 _FOLLOW_UPS: Final = np.array([kind in FOLLOW_UPS for kind in range(max(EventKind) + 1)])
@@ -35,31 +37,31 @@ _FOLLOW_UPS: Final = np.array([kind in FOLLOW_UPS for kind in range(max(EventKin
 class Index(NamedTuple):
     """What must be known of a stream before it is replayed: counts, and the hashes of ids, in order.
 
-    `purchases` is the number of purchase events, repeats included; `named` holds the purchases that
+    `events` and `purchases` are the numbers of both, repeats included; `named` holds the purchases that
     follow-ups name, `repeated` the event ids that come more than once.
     """
 
+    events: int
     purchases: int
     named: Hashes
     repeated: Hashes
 
 
 def index(source: EventSource, habits: Habits) -> Index:
-    """Look through a stream once. Cost: 8 bytes for each event while it runs."""
+    """Look through a stream once. Cost: 8 bytes for each event in temporary files while it runs."""
     acts = _acts(habits)
-    purchases = 0
+    events = purchases = 0
     named = [np.zeros(0, np.uint64)]
-    ids = [np.zeros(0, np.uint64)]
-    for frame in source(("event_id", "kind", "purchase_id", "settlement")):
-        kind = frame["kind"].to_numpy()
-        purchases += int(np.count_nonzero(kind == EventKind.PURCHASE))
-        follows = _FOLLOW_UPS[kind] & acts[action_of(kind, frame["settlement"].to_numpy())]
-        named.append(np.unique(_hashes(frame["purchase_id"].filter(pl.Series(follows)))))
-        ids.append(_hashes(frame["event_id"]))
-    every = np.concatenate(ids)
-    del ids
-    every.sort()
-    return Index(purchases, np.unique(np.concatenate(named)), np.unique(every[1:][every[1:] == every[:-1]]))
+    with HashPile() as ids:
+        for frame in source(("event_id", "kind", "purchase_id", "settlement")):
+            kind = frame["kind"].to_numpy()
+            events += frame.height
+            purchases += int(np.count_nonzero(kind == EventKind.PURCHASE))
+            follows = _FOLLOW_UPS[kind] & acts[action_of(kind, frame["settlement"].to_numpy())]
+            named.append(np.unique(hashes(frame["purchase_id"].filter(pl.Series(follows)))))
+            ids.add(hashes(frame["event_id"]))
+        repeated = ids.repeated()
+    return Index(events, purchases, np.unique(np.concatenate(named)), repeated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,8 @@ class Operations:
     """What happens to profiles, in order, as columns.
 
     `action` as in `training.kernel`. `time_ms` is when it is counted, `entities` holds the codes of the
-    four entities that it touches (-1 = absent), in the order of `KINDS`. `row` numbers the purchases that
-    get a row within this piece (-1 = no row); `positions` are their places in the stream.
+    four entities that it touches, in the order of `KINDS`, with the orderer's `absent` for none. `row` numbers
+    the purchases that get a row within this piece (-1 = no row); `positions` are their places in the stream.
     """
 
     action: npt.NDArray[np.uint8]
@@ -95,8 +97,8 @@ class Orderer:
         "settlement",
     )
 
-    def __init__(self, known: Index, habits: Habits) -> None:
-        """Begin at the start of the stream that `known` is the index of."""
+    def __init__(self, known: Index, habits: Habits, absent: np.signedinteger = ABSENT) -> None:
+        """Begin at the start of the stream that `known` is the index of; `absent` stands for no entity."""
         self._acts = _acts(habits)
         self._seen = 0
         self._repeated = known.repeated
@@ -105,7 +107,7 @@ class Orderer:
         self._named = known.named
         self._came_at = np.full(size, _NEVER)
         self._amount = np.zeros((size, 2), np.int64)
-        self._entities = np.full((size, len(KINDS)), -1, np.int32)
+        self._entities = np.full((size, len(KINDS)), absent)
         self._confirmed_ms = np.zeros(size, np.int64)
         self._parked = _FollowUps.none()
 
@@ -119,7 +121,7 @@ class Orderer:
         time_ms = frame["event_time_ms"].to_numpy()
         ingest_time_ms = frame["ingest_time_ms"].to_numpy()
         amount = np.column_stack([frame["amount_minor"].to_numpy(), frame["quantity"].to_numpy().astype(np.int64)])
-        purchase = _hashes(frame["purchase_id"])
+        purchase = hashes(frame["purchase_id"])
 
         bought = acts & (kind == EventKind.PURCHASE)
         self._remember(purchase[bought], position[bought], amount[bought], entities[bought])
@@ -154,9 +156,9 @@ class Orderer:
         """Tell which events did not come before, and remember them."""
         first = np.ones(len(event_ids), np.bool_)
         if self._repeated.size:
-            hashes = _hashes(event_ids)
-            at = np.searchsorted(self._repeated, hashes).clip(max=self._repeated.size - 1)
-            places = np.flatnonzero(self._repeated[at] == hashes)
+            hashed = hashes(event_ids)
+            at = np.searchsorted(self._repeated, hashed).clip(max=self._repeated.size - 1)
+            places = np.flatnonzero(self._repeated[at] == hashed)
             ids, earliest = np.unique(at[places], return_index=True)
             first[places] = False
             first[places[earliest[~self._met[ids]]]] = True
@@ -230,7 +232,3 @@ def _acts(habits: Habits) -> Flags:
     acts = np.zeros(ACTIONS, np.bool_)
     acts[list(effects_of_actions(habits))] = True
     return acts
-
-
-def _hashes(ids: pl.Series) -> Hashes:
-    return ids.hash(seed=1).to_numpy()

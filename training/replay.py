@@ -11,8 +11,9 @@ one piece of the stream at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -25,8 +26,9 @@ from service.core.features import Feature
 from service.core.fixed import id64, log2_fixed_array, log2_of_count_array
 from service.core.formula import Column, Formula, Reading, evaluate_columns, readings
 from service.core.profile import Habits, Source
+from training.events import Progress, silent
 from training.kernel import Integers, Program, compile_program, run
-from training.order import Codes, EventSource, Operations, Orderer, index
+from training.order import Codes, EventSource, Index, Operations, Orderer, index
 
 ID_COLUMNS: Final = ("user_id", "seller_id", "item_id", "card_hash")
 """The columns that name entities, in the order of `KINDS`."""
@@ -47,28 +49,51 @@ class Rows(NamedTuple):
     matrix: Matrix
 
 
-def replay(source: EventSource, features: Sequence[Feature], habits: Habits = "attempts") -> Iterator[Rows]:
+def replay(
+    source: EventSource, features: Sequence[Feature], habits: Habits = "attempts", progress: Progress = silent
+) -> Iterator[Rows]:
     """Yield the rows of all purchases in recorded order, those of one piece of the stream at a time.
 
     A purchase whose id came before has no row of its own. Cost: some 3 µs for each event.
     """
-    orderer = Orderer(index(source, habits), habits)
-    yield from _replay(source, orderer, features, habits)
+    yield from _replay(source, index(source, habits), features, habits, progress)
 
 
-def replay_all(source: EventSource, features: Sequence[Feature], habits: Habits = "attempts") -> Rows:
-    """Return the rows of all purchases at once: 8 bytes for each feature of each."""
+def replay_all(
+    source: EventSource,
+    features: Sequence[Feature],
+    habits: Habits = "attempts",
+    scratch: Path | None = None,
+    progress: Progress = silent,
+) -> Rows:
+    """Return the rows of all purchases at once: 8 bytes for each feature of each, in memory or a file in `scratch`."""
     known = index(source, habits)
-    rows = Rows(np.empty(known.purchases, np.int64), np.empty((known.purchases, len(features))))
+    rows = Rows(np.empty(known.purchases, np.int64), empty_matrix(known.purchases, len(features), scratch))
     end = 0
-    for piece in _replay(source, Orderer(known, habits), features, habits):
+    for piece in _replay(source, known, features, habits, progress):
         start, end = end, end + piece.positions.size
         rows.positions[start:end] = piece.positions
         rows.matrix[start:end] = piece.matrix
     return Rows(rows.positions[:end], rows.matrix[:end])
 
 
-def _replay(source: EventSource, orderer: Orderer, features: Sequence[Feature], habits: Habits) -> Iterator[Rows]:
+def empty_matrix(rows: int, columns: int, scratch: Path | None) -> Matrix:
+    """Return a matrix to fill: in memory, or as a file of `scratch`, in the place of one that was there."""
+    if scratch is None or not rows:
+        return np.empty((rows, columns))
+    return np.lib.format.open_memmap(matrix_path(scratch), "w+", np.float64, (rows, columns))
+
+
+def matrix_path(scratch: Path) -> Path:
+    """Return the file of the matrix that `empty_matrix` makes."""
+    return scratch / "rows.npy"
+
+
+def _replay(
+    source: EventSource, known: Index, features: Sequence[Feature], habits: Habits, progress: Progress
+) -> Iterator[Rows]:
+    orderer = Orderer(known, habits)
+    done = 0
     formulas = [feature.formula for feature in features]
     needed = readings(formulas)
     kinds = [_Kind(compile_program(kind, needed, habits)) for kind in KINDS]
@@ -76,10 +101,12 @@ def _replay(source: EventSource, orderer: Orderer, features: Sequence[Feature], 
         for frame in source((*Orderer.COLUMNS, *ID_COLUMNS)):
             codes = [kind.codes(frame[column]) for kind, column in zip(kinds, ID_COLUMNS, strict=True)]
             operations = orderer.operations(frame, np.column_stack(codes))
-            amounts = _amounts(operations, kinds)
+            amounts = amounts_of(operations.amount, operations.quantity, _ids64(operations, kinds))
             futures = [threads.submit(kind.run, at, operations, amounts) for at, kind in enumerate(kinds)]
             read = [future.result() for future in futures]
-            yield Rows(operations.positions, _evaluate(formulas, operations, amounts, kinds, read))
+            yield Rows(operations.positions, _evaluate(formulas, operations, kinds, read))
+            done += frame.height
+            progress("replaying", done, known.events)
 
 
 class _Kind:
@@ -138,58 +165,76 @@ def _doubled(array: Integers) -> Integers:
     return grown
 
 
-def _amounts(operations: Operations, kinds: Sequence[_Kind]) -> Integers:
-    """Return what `service.core.profile.amounts_of` gives, as one row for each operation."""
-    log_amount = log2_fixed_array(operations.amount)
-    log_quantity = log2_of_count_array(operations.quantity)
+def amounts_of(amount: Integers, quantity: Integers, ids: Mapping[EntityKind, Integers]) -> Integers:
+    """Return what `service.core.profile.amounts_of` gives, as one row for each operation.
+
+    `ids` holds `id64` of the user, the seller and the card, 0 where absent; a kind left out is absent.
+    """
+    log_amount = log2_fixed_array(amount)
+    log_quantity = log2_of_count_array(quantity)
     values: dict[Source, Integers | int] = {
         Source.ONE: 1,
         Source.MINUS_ONE: -1,
         Source.TIME: 0,
-        Source.AMOUNT: operations.amount,
-        Source.MINUS_AMOUNT: -operations.amount,
+        Source.AMOUNT: amount,
+        Source.MINUS_AMOUNT: -amount,
         Source.LOG_AMOUNT: log_amount,
         Source.LOG_AMOUNT_SQ: log_amount * log_amount,
         Source.LOG_QUANTITY: log_quantity,
         Source.LOG_QUANTITY_SQ: log_quantity * log_quantity,
-        Source.USER: _ids64(operations, kinds, EntityKind.USER),
-        Source.SELLER: _ids64(operations, kinds, EntityKind.SELLER),
-        Source.CARD: _ids64(operations, kinds, EntityKind.CARD),
+        Source.USER: ids.get(EntityKind.USER, 0),
+        Source.SELLER: ids.get(EntityKind.SELLER, 0),
+        Source.CARD: ids.get(EntityKind.CARD, 0),
     }
-    amounts = np.empty((operations.action.size, len(Source)), np.int64)
+    amounts = np.empty((amount.size, len(Source)), np.int64)
     for source in Source:
         amounts[:, source] = values[source]
     return amounts
 
 
-def _ids64(operations: Operations, kinds: Sequence[_Kind], kind: EntityKind) -> Integers:
-    at = KINDS.index(kind)
-    code = operations.entities[:, at]
-    return np.where(code < 0, 0, kinds[at].id64[code])
+def _ids64(operations: Operations, kinds: Sequence[_Kind]) -> dict[EntityKind, Integers]:
+    codes = dict(zip(KINDS, operations.entities.T, strict=True))
+    return {
+        kind: np.where(codes[kind] < 0, 0, kinds[at].id64[codes[kind]])
+        for at, kind in enumerate(KINDS)
+        if kind is not EntityKind.ITEM
+    }
+
+
+class Bought(NamedTuple):
+    """What purchases say themselves, as columns."""
+
+    time_ms: Integers
+    amount: Integers
+    quantity: Integers
+
+
+def evaluate(formulas: Sequence[Formula], bought: Bought, read: Mapping[Reading, Column]) -> Matrix:
+    """Return the features of purchases, out of what they say and the readings of their profiles (NaN = not read)."""
+    facts: dict[str, Column] = {
+        "time_ms": bought.time_ms.astype(np.float64),
+        "amount": bought.amount.astype(np.float64),
+        "log_amount": log2_fixed_array(bought.amount).astype(np.float64),
+        "log_quantity": log2_of_count_array(bought.quantity).astype(np.float64),
+    }
+    matrix = np.empty((bought.time_ms.size, len(formulas)))
+    for at, column in enumerate(evaluate_columns(formulas, facts, read)):
+        matrix[:, at] = column
+    return matrix
 
 
 def _evaluate(
-    formulas: Sequence[Formula],
-    operations: Operations,
-    amounts: Integers,
-    kinds: Sequence[_Kind],
-    read: Sequence[Matrix],
+    formulas: Sequence[Formula], operations: Operations, kinds: Sequence[_Kind], read: Sequence[Matrix]
 ) -> Matrix:
     """Return the features of the purchases, block by block."""
     matrix = np.empty((operations.positions.size, len(formulas)))
-    bought = operations.row >= 0
-    facts: dict[str, Column] = {
-        "time_ms": operations.time_ms[bought].astype(np.float64),
-        "amount": operations.amount[bought].astype(np.float64),
-        "log_amount": amounts[bought, Source.LOG_AMOUNT].astype(np.float64),
-        "log_quantity": amounts[bought, Source.LOG_QUANTITY].astype(np.float64),
-    }
+    places = np.flatnonzero(operations.row >= 0)
     for start in range(0, len(matrix), BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)
+        at = places[block]
         columns: dict[Reading, Column] = {}
         for kind, values in zip(kinds, read, strict=True):
             columns |= zip(kind.program.readings, np.ascontiguousarray(values[block].T), strict=True)
-        results = evaluate_columns(formulas, {name: fact[block] for name, fact in facts.items()}, columns)
-        for at, column in enumerate(results):
-            matrix[block, at] = column
+        bought = Bought(operations.time_ms[at], operations.amount[at], operations.quantity[at])
+        matrix[block] = evaluate(formulas, bought, columns)
     return matrix

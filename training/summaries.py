@@ -13,6 +13,7 @@ from training.console import OUT, table
 if TYPE_CHECKING:  # commands start faster without what they do not use
     from training.handbook import WeekResult
     from training.importer import ImportSummary
+    from training.runs import Run
     from training.train import TrainSummary
 
 
@@ -38,20 +39,53 @@ def week_values(week: WeekResult) -> dict[str, Any]:
     return {name: value.isoformat() if isinstance(value, date) else value for name, value in week._asdict().items()}
 
 
+def run_line(run: Run) -> dict[str, Any]:
+    """Return a run as a line of a table; AP is the average precision on the part that judges."""
+    against = run.comparison
+    return {
+        "run": run.id,
+        "command": run.command,
+        "state": run.state,
+        "data": "" if run.source is None else run.source.id,
+        "options": _changed(run),
+        "AP": run.average_precision,
+        "vs champion": "" if against is None else f"{against.difference.value:+.4f}",
+        "version": run.version,
+    }
+
+
+def _changed(run: Run) -> str:
+    """Return what a training was told beside the defaults."""
+    from training.options import TrainOptions  # noqa: PLC0415  brings LightGBM along
+
+    usual = TrainOptions().model_dump(mode="json")
+    told = run.options.get("train", run.options)
+    if not isinstance(told, dict):
+        return ""
+    changed = {name: value for name, value in told.items() if usual.get(name) != value}
+    parameters = changed.pop("parameters", None)
+    if isinstance(parameters, dict):
+        changed |= parameters
+    return " ".join(f"{name}={value}" for name, value in changed.items() if not isinstance(value, list))
+
+
 def show_training(summary: TrainSummary, *, as_json: bool) -> None:
     """Print what a training gave: metrics by part, thresholds with their reasons, and what to do next."""
     metrics = {
         part: {name: interval.model_dump() for name, interval in values.items()}
         for part, values in summary.metrics.items()
     }
+    against = summary.comparison
     shown = {
         "version": summary.version,
+        "run": summary.run,
         "registry": str(summary.registry),
         "rows": summary.rows,
         "frauds": summary.frauds,
         "thresholds": summary.thresholds.model_dump(),
         "recall": summary.recall,
         "metrics": metrics,
+        "comparison": None if against is None else against.model_dump(),
     }
     if as_json:
         typer.echo(json.dumps(shown))
@@ -61,7 +95,7 @@ def show_training(summary: TrainSummary, *, as_json: bool) -> None:
             "part": part.replace("_", " "),
             "metric": name.replace("_", " "),
             "value": one["value"],
-            "95 %": "" if one["low"] is None else f"{one['low']:.3f} to {one['high']:.3f}",
+            "95 %": _interval(one["low"], one["high"]),
         }
         for part, values in metrics.items()
         for name, one in values.items()
@@ -70,6 +104,20 @@ def show_training(summary: TrainSummary, *, as_json: bool) -> None:
     parts = [{"part": name, "rows": rows, "frauds": summary.frauds[name]} for name, rows in summary.rows.items()]
     OUT.print(table(parts))
     OUT.print(summary.thresholds.why)
+    if against is not None:
+        OUT.print(
+            f"against the champion, version {against.champion}: {against.metric.replace('_', ' ')} "
+            f"{against.candidate_value:.4f} and {against.champion_value:.4f}, "
+            f"difference {against.difference.value:+.4f} "
+            f"({_interval(against.difference.low, against.difference.high)})"
+        )
+    if summary.version is None:
+        OUT.print(f"run [bold]{summary.run}[/bold] is kept, and nothing was published")
+        return
     report = summary.registry / "versions" / f"{summary.version:06d}" / "report.html"
     OUT.print(f"version [bold]{summary.version}[/bold] is published, report: {report}")
     OUT.print(f"make it live: python -m training promote {summary.version} --registry {summary.registry}")
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{low:.3f} to {high:.3f}"

@@ -1,225 +1,302 @@
-"""Training: from an event file to a published version; nothing goes live by it.
+"""Training: from an event file or a snapshot to a published version; nothing goes live by it.
 
-Replay, divide by time, fit on the first part, calibrate and set thresholds on the second, judge once on the
-third, check that replay and profiles agree, publish.
+Replay, divide by time, search on the first two parts when asked to, fit on the first, calibrate and set thresholds
+on the second, judge once on the third beside the champion, check that replay and profiles agree, publish. Each
+step is kept with the run, see `training.runs`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ValidationError
 
-from service.core.features import BY_NAME, FEATURES, Feature
-from service.core.profile import Habits
-from service.core.windows import DAY_MS
+from service.core.features import FEATURES
 from service.errors import BadSetting
 from service.registry.artifact import publish
-from service.registry.lineup_file import read_lineup
-from service.registry.manifest import FeatureUse, Interval, Knots, Manifest, Source, Split, ThresholdChoice, TimeRange
-from training import events
-from training.calibrate import choose_thresholds
-from training.dataset import Dataset, TimeSplit, load_dataset, split_by_time
-from training.evidence import Rows, baseline_of, golden_of, metrics_of
-from training.fit import PARAMETERS, Parameter, blanked, fit
-from training.metrics import recall_by_pattern
-from training.model import Model
+from service.registry.manifest import (
+    Comparison,
+    FeatureUse,
+    Interval,
+    Knots,
+    Manifest,
+    Source,
+    Split,
+    ThresholdChoice,
+    TimeRange,
+)
+from training.champion import champion_of, compared
+from training.cluster import Cluster
+from training.dataset import Dataset, TimeSplit
+from training.events import Progress
+from training.evidence import baseline_of, golden_of, metrics_of
+from training.learn import Learned, fit_on, learn, stated
+from training.metrics import Column, recall_by_pattern
+from training.mlflow_log import log_run
+from training.options import TrainOptions
+from training.origin import Origin, origin_of
+from training.prepare import Prepared, prepare
 from training.provenance import code_revision, libraries
-from training.report import report_html
-
-
-class TrainOptions(BaseModel):
-    """What a training does; the same events and options give the same model, byte for byte."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    seed: int = Field(7, ge=0, description="Seed of everything that is random.")
-    features: tuple[str, ...] = Field((), description="Names of the features, in the order of the row; none = all.")
-    habits: Habits = Field("attempts", description="What habits are made of, as in the service's ingest.habits.")
-    cutoff_ms: int = Field(0, ge=0, description="Nothing that became known later is used; 0 = the newest event.")
-    label_delay_days: float = Field(
-        7.0, gt=0.0, le=120.0, description="Purchases younger than that are left out, and as much lies between parts."
-    )
-    validation_share: float = Field(0.2, gt=0.0, lt=1.0, description="Share of the time that sets thresholds.")
-    test_share: float = Field(0.2, ge=0.0, lt=1.0, description="Share of the time that is judged once; 0 = none.")
-    blank_share: float = Field(
-        0.1, ge=0.0, le=1.0, description="Share of the rows that are also learned with profiles that were not read."
-    )
-    review_rate: float = Field(0.02, gt=0.0, lt=1.0, description="Share of the purchases to review or decline.")
-    decline_precision: float = Field(
-        0.8, gt=0.0, le=1.0, description="Share of the declined purchases that must be fraud."
-    )
-    least_declined: int = Field(20, ge=1, description="Declined validation purchases below which nothing is declined.")
-    parameters: dict[str, Parameter] = Field({}, description="LightGBM's parameters, where they differ from ours.")
-    notes: str = Field("", description="For people; kept in the manifest.")
+from training.report import JudgedRows, report_html
+from training.runs import ROWS_FOLDER, STUDY_FILE, Run, RunLog, new_run, published, resumed_run
+from training.snapshot.read import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class TrainSummary:
-    """What came of a training. `metrics` by part of the split, then by name; `recall` by fraud pattern."""
+    """What came of a training. `metrics` by part of the split, then by name; `recall` by fraud pattern.
 
-    version: int
-    registry: Path
-    rows: dict[str, int]
-    frauds: dict[str, int]
-    metrics: dict[str, dict[str, Interval]]
-    recall: dict[str, float]
-    thresholds: ThresholdChoice
-
-
-class _Learned(NamedTuple):
-    """A model with its thresholds and the parameters that LightGBM was given."""
-
-    model: Model
-    thresholds: ThresholdChoice
-    parameters: dict[str, Parameter]
-
-
-def train(path: Path, registry: Path, options: TrainOptions, now: datetime, progress: events.Progress) -> TrainSummary:
-    """Train on an event file and publish the version; `now` is when, for the manifest.
-
-    Raises BadSetting, in one sentence, when file, options and registry do not fit together. Cost: about 6 s for
-    100,000 purchases; memory 8 bytes for each feature of each purchase, twice.
+    `version` is None for an experiment, `comparison` None where there was no champion to compare with.
     """
-    file = events.about(path)
-    source = partial(events.frames, path)
-    features = _chosen(options.features)
-    progress("replaying", 0, file.rows)
-    dataset = load_dataset(source, features, options.habits)
-    progress("replaying", file.rows, file.rows)
-    split = _split(path, dataset, options)
-    parts = _parts(dataset, split, options)
 
+    version: int | None
+    run: str
+    registry: Path
+    rows: Mapping[str, int]
+    frauds: Mapping[str, int]
+    metrics: Mapping[str, Mapping[str, Interval]]
+    recall: Mapping[str, float]
+    thresholds: ThresholdChoice
+    comparison: Comparison | None
+
+
+def train(  # noqa: PLR0913  what a training may be asked, all by name
+    source: Path | Snapshot,
+    registry: Path,
+    options: TrainOptions,
+    now: datetime,
+    progress: Progress,
+    *,
+    runs: Path | None = None,
+    resume: str = "",
+    cluster: Cluster | None = None,
+) -> TrainSummary:
+    """Train, and publish the version unless the options say otherwise; `now` is when, for run and manifest.
+
+    The run is kept in `runs` (None: beside the registry). With `resume`, a run that was killed or failed goes on with
+    the options that it began with and the trials that it has. On a Dask `cluster` replay and the last fit
+    are spread over its workers. Raises BadSetting, in one sentence, when data, options and registry do not fit
+    together. Cost: about 6 s for 100,000 purchases; memory 8 bytes for each feature of each purchase, twice.
+    """
+    folder = runs or runs_beside(registry)
+    begun = resumed_run(folder, resume) if resume else new_run(folder, "train", options.model_dump(mode="json"), now)
+    with begun as log:
+        summary = train_in(log, source, registry, _options(log.run) if resume else options, progress, cluster)
+    log_run(log.run, log.path)
+    return summary
+
+
+def runs_beside(registry: Path) -> Path:
+    """Return the folder of runs that stands beside a registry."""
+    return registry.parent / "runs"
+
+
+def train_in(
+    log: RunLog,
+    source: Path | Snapshot,
+    registry: Path,
+    options: TrainOptions,
+    progress: Progress,
+    cluster: Cluster | None = None,
+) -> TrainSummary:
+    """Train within a run that the caller began; one that had published already only says what it gave."""
+    version = published(registry).get(log.run.id)
+    if version is not None:
+        log.note(version=version)
+        return _summary(log.run, registry)
+    origin = origin_of(source)
+    if log.run.source is not None and log.run.source.content_sha256 != origin.content_sha256:
+        raise BadSetting(f"run {log.run.id} began with other data: {log.run.source.id}, not {origin.id}")
+    champion = champion_of(registry, origin.habits or options.habits)
+    parent = None if champion is None else champion.version
+    log.note(step="replaying", recipe=recipe_of(origin, options), seed=options.seed, parent=parent)
+    with _scratch(log.path / ROWS_FOLDER) as scratch:
+        prepared = prepare(source, origin, champion, options, progress, cluster, scratch)
+        log.note(
+            source=_source(origin, prepared.dataset),
+            rows={name: part.labels.size for name, part in prepared.parts.items()},
+            frauds={name: int(part.labels.sum()) for name, part in prepared.parts.items()},
+        )
+        learned = _learned(log, prepared, options, progress, cluster)
+        scores = _judged(log, prepared, learned, options, progress)
+        if options.publish:
+            log.note(step="publishing")
+            log.note(version=_published(log.run, prepared, learned, scores, options, registry))
+    return _summary(log.run, registry)
+
+
+def recipe_of(origin: Origin, options: TrainOptions) -> str:
+    """Name what decides what a training gives, 64 hex digits: on one machine, equal recipes give equal models."""
+    said = options.model_dump(mode="json", exclude={"notes", "publish"})
+    declared = [feature.fingerprint for feature in FEATURES]
+    whole = (origin.content_sha256, said, code_revision(), libraries(), declared)
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
+
+def _learned(
+    log: RunLog, prepared: Prepared, options: TrainOptions, progress: Progress, cluster: Cluster | None
+) -> Learned:
+    """Search, when asked to, and fit."""
+    lesson, choice = prepared.lesson(), stated(options)
+    if options.tune:
+        from training.tune import tune  # noqa: PLC0415  a second to import, and most trainings do not search
+
+        log.note(step="tuning")
+        choice, trials = tune(lesson, choice, options, log.path / STUDY_FILE, progress)
+        log.note(trials=trials)
+    log.note(step="fitting", parameters=dict(choice.parameters))
     progress("fitting", 0, 1)
-    learned = _learn(features, parts["train"], parts["validation"], options)
+    learned = learn(lesson, choice, options, fit_on(cluster))
     progress("fitting", 1, 1)
+    log.note(
+        parameters=dict(learned.choice.parameters),
+        sampling={
+            "history_days": learned.choice.history_days,
+            "honest_share": learned.choice.honest_share,
+            "blank_share": options.blank_share,
+        },
+        thresholds=learned.thresholds,
+    )
+    return learned
 
+
+class _Scores(NamedTuple):
+    """The scores of the part that judges: the candidate's, and the champion's where it can score these rows."""
+
+    candidate: Column
+    champion: Column | None
+
+
+def _judged(log: RunLog, prepared: Prepared, learned: Learned, options: TrainOptions, progress: Progress) -> _Scores:
+    """Read the part that judges, once: measure, and compare with the champion."""
+    log.note(step="judging")
     progress("judging", 0, 1)
+    model, rows, dataset = learned.model, prepared.judging, prepared.dataset
+    unlearned = {name: part for name, part in prepared.parts.items() if name != "train"}
+    scores = _Scores(model.scores(rows.matrix), None)
+    champion, test = prepared.champion, prepared.split.test
+    if champion is not None and test is not None:
+        theirs = champion.scores(dataset.matrix[rows.places], dataset.features)
+        if theirs is not None:
+            scores = _Scores(scores.candidate, theirs)
+            log.note(comparison=compared(champion, rows, test, scores.candidate, theirs, options.seed))
+    flagged = scores.candidate >= learned.thresholds.review
+    log.note(
+        metrics=metrics_of(model, unlearned, prepared.features, options.review_rate, options.seed),
+        recall=recall_by_pattern(dataset.pattern[rows.places].to_list(), rows.labels, flagged),
+        outcome="" if champion is None else champion.why,
+    )
+    progress("judging", 1, 1)
+    return scores
+
+
+def _published(
+    run: Run, prepared: Prepared, learned: Learned, scores: _Scores, options: TrainOptions, registry: Path
+) -> int:
+    """Publish the version with its golden cases and its report."""
+    model, rows, dataset = learned.model, prepared.judging, prepared.dataset
+    moments = prepared.origin.moments(prepared.habits)
+    golden = golden_of(model, prepared.features, dataset.positions[rows.places], rows.matrix, moments, options.seed)
+    train_matrix = prepared.parts["train"].matrix
+    manifest = _manifest(run, prepared, learned, options)
+    judged = JudgedRows(
+        matrix=rows.matrix,
+        labels=rows.labels,
+        scores=scores.candidate,
+        weights=np.ones(rows.labels.size) if rows.weights is None else rows.weights,
+        card=dataset.card[rows.places],
+        amount_minor=dataset.amount_minor[rows.places],
+        pattern=dataset.pattern[rows.places],
+        time_ms=dataset.time_ms[rows.places],
+        champion_scores=scores.champion,
+        seller=prepared.origin.sellers(dataset.positions[rows.places]),
+    )
+    report = report_html(manifest, judged, train_matrix, model, prepared.features, costs=options.costs)
+    return publish(registry, model.text, manifest, golden, report)
+
+
+def _manifest(run: Run, prepared: Prepared, learned: Learned, options: TrainOptions) -> Manifest:
     model = learned.model
-    judged = parts["test"] if "test" in parts else parts["validation"]
-    scores = model.scores(judged.matrix)
-    patterns = dataset.pattern[judged.places].to_list()
-    recall = recall_by_pattern(patterns, judged.labels, scores >= learned.thresholds.review)
-    unlearned = {name: part for name, part in parts.items() if name != "train"}
-    metrics = metrics_of(model, unlearned, features, options.review_rate, options.seed)
-    positions = dataset.positions[judged.places]
-    golden = golden_of(model, features, positions, judged.matrix, source, options.habits, options.seed)
-    lineup = read_lineup(registry)
-    manifest = Manifest(
-        created_at=now.astimezone(UTC),
-        features=tuple(FeatureUse.of(feature) for feature in features),
-        habits=options.habits,
-        currency=_currency(path),
+    return Manifest(
+        created_at=run.started_at,
+        features=tuple(FeatureUse.of(feature) for feature in prepared.features),
+        habits=prepared.habits,
+        currency=prepared.origin.currency,
         calibration=Knots(raw=model.calibration.raw, probability=model.calibration.probability),
         thresholds=learned.thresholds,
-        source=_source(file, dataset),
-        split=_split_entry(split, options),
-        parameters=learned.parameters,
+        source=run.source,
+        split=_split(prepared.split, options),
+        parameters=run.parameters,
+        sampling=run.sampling,
         seed=options.seed,
         trees=model.booster.trees,
-        metrics=metrics,
-        baseline=baseline_of(model, parts["train"].matrix, features),
-        parent=None if lineup is None else lineup.champion,
+        metrics=run.metrics,
+        baseline=baseline_of(model, prepared.parts["train"].matrix, prepared.features),
+        comparison=run.comparison,
+        selection=prepared.selection(),
+        run=run.id,
+        parent=run.parent,
         code_revision=code_revision(),
         libraries=libraries(),
         notes=options.notes,
     )
-    version = publish(registry, model.text, manifest, golden, report_html(manifest, scores, judged.labels, recall))
-    progress("judging", 1, 1)
-    return TrainSummary(
-        version=version,
-        registry=registry,
-        rows={name: part.labels.size for name, part in parts.items()},
-        frauds={name: int(part.labels.sum()) for name, part in parts.items()},
-        metrics=metrics,
-        recall=recall,
-        thresholds=learned.thresholds,
-    )
 
 
-def _chosen(names: Sequence[str]) -> tuple[Feature, ...]:
-    unknown = [name for name in names if name not in BY_NAME]
-    if unknown:
-        raise BadSetting(f"feature {unknown[0]!r} is not declared; docs/features.md lists those that are")
-    return tuple(BY_NAME[name] for name in names) or FEATURES
-
-
-def _split(path: Path, dataset: Dataset, options: TrainOptions) -> TimeSplit:
-    if not dataset.time_ms.size:
-        raise BadSetting(f"event file {path}: holds no purchases")
-    return split_by_time(
-        int(dataset.time_ms.min()),
-        options.cutoff_ms or dataset.newest_ms,
-        _delay_ms(options),
-        options.validation_share,
-        options.test_share,
-    )
-
-
-def _parts(dataset: Dataset, split: TimeSplit, options: TrainOptions) -> dict[str, Rows]:
-    """Return the rows of each part by its name, with the labels that were known when the next one began."""
-    parts = {}
-    for name, part in split._asdict().items():
-        if part is None:
-            continue
-        places = np.flatnonzero(part.rows(dataset))
-        labels = dataset.labels_as_of(part.as_of_ms, _delay_ms(options))[places]
-        if not labels.any() or labels.all():
-            raise BadSetting(
-                f"the {name} part holds {labels.size} purchases, {int(labels.sum())} of them known to be fraud: "
-                "it needs both kinds; give more history"
-            )
-        parts[name] = Rows(places, dataset.matrix[places], labels)
-    return parts
-
-
-def _learn(features: Sequence[Feature], rows: Rows, validation: Rows, options: TrainOptions) -> _Learned:
-    drawn, copies = blanked(rows.matrix, features, options.blank_share, options.seed)
-    parameters = {**PARAMETERS, **options.parameters}
-    matrix = np.concatenate([rows.matrix, copies])
-    labels = np.concatenate([rows.labels, rows.labels[drawn]])
-    model = Model(fit(matrix, labels, features, options.seed, parameters), validation.matrix, validation.labels)
-    thresholds = choose_thresholds(
-        model.scores(validation.matrix),
-        validation.labels,
-        options.review_rate,
-        options.decline_precision,
-        options.least_declined,
-    )
-    return _Learned(model, thresholds, parameters)
-
-
-def _delay_ms(options: TrainOptions) -> int:
-    return round(options.label_delay_days * DAY_MS)
-
-
-def _currency(path: Path) -> str | None:
-    """Return the currency of all amounts, None when nobody said or when there are several."""
-    named = events.scan(path).select(pl.col("currency").unique()).collect()["currency"].to_list()
-    currencies = [currency for currency in named if currency]
-    return currencies[0] if len(currencies) == 1 else None
-
-
-def _source(file: events.EventFile, dataset: Dataset) -> Source:
+def _source(origin: Origin, dataset: Dataset) -> Source:
     return Source(
-        id=str(file.origin.get("made_by", file.path.name)),
-        content_sha256=file.content_hash,
+        id=origin.id,
+        content_sha256=origin.content_sha256,
         rows=dataset.label.size,
         frauds=int(dataset.label.sum()),
     )
 
 
-def _split_entry(split: TimeSplit, options: TrainOptions) -> Split:
+def _split(split: TimeSplit, options: TrainOptions) -> Split:
     ranges = {
         name: TimeRange(begin_ms=part.begin_ms, end_ms=part.end_ms)
         for name, part in split._asdict().items()
         if part is not None
     }
-    return Split(**ranges, gap_ms=_delay_ms(options), label_delay_ms=_delay_ms(options))
+    return Split(**ranges, gap_ms=options.label_delay_ms, label_delay_ms=options.label_delay_ms)
+
+
+def _summary(run: Run, registry: Path) -> TrainSummary:
+    assert run.thresholds is not None, "a training that came to its end set thresholds"
+    return TrainSummary(
+        version=run.version,
+        run=run.id,
+        registry=registry,
+        rows=run.rows,
+        frauds=run.frauds,
+        metrics=run.metrics,
+        recall=run.recall,
+        thresholds=run.thresholds,
+        comparison=run.comparison,
+    )
+
+
+def _options(run: Run) -> TrainOptions:
+    try:
+        return TrainOptions.model_validate(run.options)
+    except ValidationError as error:
+        raise BadSetting(f"run {run.id} was begun by another release, with other options: begin a new one") from error
+
+
+@contextmanager
+def _scratch(path: Path) -> Iterator[Path]:
+    """Give an empty folder, and remove it with what is in it."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from itertools import accumulate
-from operator import sub
 from typing import Final, Literal, NamedTuple
 
 from service.core.aggregates import Bucketed, Earliest, Latest, Recent, Scalar, Sum
@@ -154,6 +152,7 @@ class Schema:
     total_at: dict[str, int] = field(init=False)
     series_at: dict[str, int] = field(init=False)
     recent_at: dict[str, int] = field(init=False)
+    measures: tuple[int, ...] = field(init=False)
     head: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -165,6 +164,7 @@ class Schema:
         put(self, "series_at", {one.name: first + scalars + i for i, one in enumerate(self.series)})
         start = first + scalars + len(self.series)
         put(self, "recent_at", {recent.name: start + i for i, recent in enumerate(self.recents)})
+        put(self, "measures", tuple(len(one.series.measures) for one in self.series))
         put(self, "head", start + len(self.recents))
 
     def as_of(self, layout: int) -> Schema:
@@ -292,18 +292,11 @@ def is_late(event: Event, effects: Iterable[tuple[Effect, int]]) -> bool:
 _SERIES_BY_NAME: Final = {series.name: series for series in SERIES}
 
 
-class _Step(NamedTuple):
-    """One compiled line of `ADDS` for one schema."""
-
-    aggregate: Scalar
-    at: int
-    source: Source
-
-
 class _Program(NamedTuple):
     """What an effect does to profiles of one schema, resolved to positions."""
 
-    scalars: tuple[_Step, ...]
+    sums: tuple[tuple[int, Source], ...]
+    times: tuple[tuple[Latest | Earliest, int], ...]
     day_part: int
     series: tuple[tuple[Bucketed, int, tuple[tuple[int, Source], ...]], ...]
     recents: tuple[tuple[Recent, int, Source], ...]
@@ -317,12 +310,12 @@ def _compile(schema: Schema, effect: Effect) -> _Program:
         lines = tuple((one.series.measures.index(add.measure), add.source) for add in adds if add.aggregate == one.name)
         if lines:
             series.append((one, index, lines))
+    scalars = [(index, scalar) for index, scalar in enumerate(schema.scalars) if scalar.name in wanted]
+    sums = tuple((index, wanted[scalar.name].source) for index, scalar in scalars if isinstance(scalar, Sum))
+    assert all(source is not Source.TIME for _, source in sums), "Latest and Earliest alone take times"
     return _Program(
-        tuple(
-            _Step(scalar, index, wanted[scalar.name].source)
-            for index, scalar in enumerate(schema.scalars)
-            if scalar.name in wanted
-        ),
+        sums,
+        tuple((scalar, index) for index, scalar in scalars if not isinstance(scalar, Sum)),
         schema.total_at.get("day_part_0", 0) - 2 if "day_part" in wanted else -1,
         tuple(series),
         tuple(
@@ -345,7 +338,7 @@ def _programs(schema: Schema) -> dict[Effect, _Program]:
 
 
 class ProfileState:
-    """A profile while it is being changed: totals in a list, series and recent maps as dictionaries."""
+    """A profile while it is being changed: one list for the totals, for each series and for each recent map."""
 
     __slots__ = ("programs", "recents", "revision", "schema", "series", "totals")
 
@@ -355,8 +348,8 @@ class ProfileState:
         self.programs = _programs(schema)
         self.revision = 0
         self.totals = [scalar.zero() for scalar in schema.scalars]
-        self.series: list[dict[int, list[int]]] = [one.zero() for one in schema.series]
-        self.recents: list[dict[int, int]] = [recent.zero() for recent in schema.recents]
+        self.series: list[list[int]] = [one.zero() for one in schema.series]
+        self.recents: list[list[int]] = [recent.zero() for recent in schema.recents]
 
     @classmethod
     def of(cls, kind: EntityKind, image: Image) -> ProfileState:
@@ -364,42 +357,41 @@ class ProfileState:
         schema = SCHEMAS[kind]
         if image[0] != schema.layout:
             schema = schema.as_of(image[0])
-        state = cls(schema)
+        state = cls.__new__(cls)
+        state.schema = schema
+        state.programs = _programs(schema)
         state.revision = image[1]
-        state.totals = list(image[2 : 2 + len(schema.scalars)])
+        # A slice of a list is a list, to be changed; of a tuple it would have to be copied again.
+        flat = [*image]
+        first = 2 + len(schema.scalars)
+        state.totals = flat[2:first]
         at = schema.head
-        for index, one in enumerate(schema.series):
-            size = image[schema.series_at[one.name]]
-            buckets = image[at : at + size]
-            at += size
-            columns = []
-            for _ in one.series.measures:
-                running = image[at : at + size + 1]
-                columns.append(map(sub, running[1:], running))
-                at += size + 1
-            state.series[index] = dict(zip(buckets, map(list, zip(*columns, strict=True)), strict=True))
-        for index, recent in enumerate(schema.recents):
-            size = image[schema.recent_at[recent.name]]
-            state.recents[index] = dict(zip(image[at : at + size], image[at + size : at + 2 * size], strict=True))
+        state.series = []
+        for measures, size in zip(schema.measures, flat[first:at], strict=False):
+            end = at + size + measures * (size + 1)
+            state.series.append(flat[at:end])
+            at = end
+        state.recents = []
+        for size in flat[first + len(schema.measures) : schema.head]:
+            state.recents.append(flat[at : at + 2 * size])
             at += 2 * size
         return state
 
     def apply(self, update: Update) -> int:
         """Apply one update and return the revision that it got."""
-        amounts = update.amounts
+        amounts, ingest_time_ms = update.amounts, update.ingest_time_ms
         totals = self.totals
         for effect, time_ms in update.effects:
             program = self.programs[effect]
-            for aggregate, at, source in program.scalars:
-                amount = time_ms if source == Source.TIME else amounts[source]
-                totals[at] = aggregate.add(totals[at], amount)
+            for at, source in program.sums:
+                totals[at] += amounts[source]
+            for latest, at in program.times:
+                totals[at] = latest.add(totals[at], time_ms)
             if program.day_part >= 0:
                 totals[program.day_part + time_ms // DAY_PART_MS % DAY_PARTS] += 1
             for one, index, lines in program.series:
-                if one.series.in_time(time_ms, update.ingest_time_ms):
-                    bucket = time_ms // one.series.bucket_ms
-                    for measure, source in lines:
-                        one.add(self.series[index], bucket, measure, amounts[source])
+                if one.series.in_time(time_ms, ingest_time_ms):
+                    one.add(self.series[index], time_ms // one.series.bucket_ms, lines, amounts)
             for recent, index, source in program.recents:
                 if amounts[source]:
                     recent.add(self.recents[index], amounts[source], time_ms)
@@ -410,17 +402,13 @@ class ProfileState:
         """Return the flat tuple; what is out of reach of its series is left out."""
         schema = self.schema
         series = [one.value(state) for one, state in zip(schema.series, self.series, strict=True)]
-        recents = [recent.value(state) for recent, state in zip(schema.recents, self.recents, strict=True)]
         flat = [schema.layout, self.revision, *self.totals]
-        flat += [len(buckets) for buckets in series]
-        flat += [len(entries) for entries in recents]
-        for one, buckets in zip(schema.series, series, strict=True):
-            flat += buckets
-            for measure in range(len(one.series.measures)):
-                flat += accumulate((sums[measure] for sums in buckets.values()), initial=0)
-        for entries in recents:
-            flat += entries
-            flat += entries.values()
+        flat += [one.size(kept) for one, kept in zip(schema.series, series, strict=True)]
+        flat += [len(kept) // 2 for kept in self.recents]
+        for kept in series:
+            flat += kept
+        for kept in self.recents:
+            flat += kept
         return tuple(flat)
 
 
@@ -445,22 +433,31 @@ def widened(state: ProfileState, older: Schema, newest: Schema) -> tuple[float, 
     recents = {one.name: kept for one, kept in zip(older.recents, state.recents, strict=True)}
     flat: list[float] = [newest.layout, state.revision]
     flat += [totals.get(scalar.name, unknown) for scalar in newest.scalars]
-    buckets = {one.name: one.value(series[one.name][1]) if one.name in series else {} for one in newest.series}
-    flat += [len(buckets[one.name]) for one in newest.series]
-    flat += [len(recents[one.name]) if one.name in recents else unknown for one in newest.recents]
+    # A new measure comes with a new series: a series is known wholly or not at all.
+    kept = {one.name: one.value(state) for one, state in series.values()}
+    flat += [one.size(kept.get(one.name, [])) for one in newest.series]
+    flat += [one.size(recents[one.name]) if one.name in recents else unknown for one in newest.recents]
     for one in newest.series:
-        kept = buckets[one.name]
-        flat += kept
-        for measure in range(len(one.series.measures)):
-            # A new measure comes with a new series: a series is known wholly or not at all.
-            flat += (
-                accumulate((sums[measure] for sums in kept.values()), initial=0) if one.name in series else [unknown]
-            )
+        flat += kept.get(one.name, [unknown] * len(one.series.measures))
     for recent in newest.recents:
-        entries = recent.value(recents.get(recent.name, {}))
-        flat += entries
-        flat += entries.values()
+        flat += recents.get(recent.name, [])
     return tuple(flat)
+
+
+def narrowed(kind: EntityKind, image: Image, layout: int) -> Image:
+    """Return an image of the newest layout as one of an older layout has it, which knows less; ValueError for neither.
+
+    So a profile of an older layout can be told to be right without being rewritten.
+    """
+    newest, older = SCHEMAS[kind], SCHEMAS[kind].as_of(layout)
+    known, state = ProfileState.of(kind, image), ProfileState(older)
+    state.revision = known.revision
+    state.totals = [known.totals[newest.total_at[scalar.name] - 2] for scalar in older.scalars]
+    series = {one.name: kept for one, kept in zip(newest.series, known.series, strict=True)}
+    recents = {one.name: kept for one, kept in zip(newest.recents, known.recents, strict=True)}
+    state.series = [series[one.name] for one in older.series]
+    state.recents = [recents[one.name] for one in older.recents]
+    return state.image()
 
 
 def describe(kind: EntityKind, image: Image) -> dict[str, object]:
@@ -475,13 +472,14 @@ def describe(kind: EntityKind, image: Image) -> dict[str, object]:
             one.name: {
                 "bucket_ms": one.series.bucket_ms,
                 "buckets": {
-                    str(bucket): dict(zip(one.series.measures, sums, strict=True)) for bucket, sums in kept.items()
+                    str(bucket): dict(zip(one.series.measures, sums, strict=True))
+                    for bucket, sums in one.sums(kept).items()
                 },
             }
             for one, kept in zip(schema.series, state.series, strict=True)
         },
         "recent": {
-            recent.name: {format(id_ & (1 << 64) - 1, "016x"): time_ms for id_, time_ms in kept.items()}
+            recent.name: {format(id_ & (1 << 64) - 1, "016x"): time_ms for id_, time_ms in recent.times(kept).items()}
             for recent, kept in zip(schema.recents, state.recents, strict=True)
         },
     }

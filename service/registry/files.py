@@ -12,10 +12,21 @@ from typing import Final
 
 from service.errors import BadSetting
 
+REMOTE_FILE: Final = "remote"
+"""Names the remote registry, in the folder of its copy."""
+
 LOCK_TIMEOUT_S: Final = 10.0
 """How long a writer waits for another one; both write a few megabytes at most."""
 
 _LOCK_POLL_S: Final = 0.01
+
+
+def remote_of(registry: Path) -> str:
+    """Return the URL of the registry that this folder is a copy of; "" for a registry of its own."""
+    try:
+        return (registry / REMOTE_FILE).read_text(encoding="utf-8").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
 
 
 def write_synced(path: Path, content: bytes) -> None:

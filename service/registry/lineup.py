@@ -1,7 +1,8 @@
 """The lineup: what is live in this process, as one immutable value that a request reads once.
 
 Everything that can be decided before a request is decided here: the features that the live versions
-need, once each; the function that computes them; where each version finds its own among them.
+need, once each; the function that computes them; where each version finds its own among them. A canary
+makes two lineups of one row: the one that most users meet, and the one that its share of them does.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from itertools import pairwise
 from math import isnan
 from operator import itemgetter
 from struct import Struct
+from typing import NamedTuple
 
 import numpy as np
 
 from service.core.compiled import RowFunction, compile_row
 from service.core.decision import ReasonShown, Thresholds
+from service.core.draw import Draw
+from service.core.event import Event
 from service.core.features import FEATURES, Feature, layout_id
-from service.errors import BadSetting
 from service.registry.lineup_file import BlendAnswer, CanaryAnswer, LineupSpec
 from service.registry.manifest import Histogram
 from service.registry.servable import Servable
@@ -51,11 +54,21 @@ class Live:
         return self.servable.contributions([row[index] for index in self.at])
 
 
+class Canary(NamedTuple):
+    """A version that answers for a share of the users in place of the champion."""
+
+    version: int
+    draw: Draw
+    lineup: Lineup
+    """What those users meet."""
+
+
 class Lineup:
     """What is live. Nothing of it changes after it is made; a reload makes another one."""
 
     __slots__ = (
         "answer",
+        "canary",
         "challengers",
         "champion",
         "explain_s",
@@ -72,13 +85,8 @@ class Lineup:
     )
 
     def __init__(self, spec: LineupSpec, servables: Mapping[int, Servable]) -> None:
-        """Resolve a lineup out of loaded versions: all that answer; of the others, those that are there.
-
-        Raises BadSetting when it asks for what this release does not serve.
-        """
-        check_served(spec)
-        shadowing = [version for version in spec.shadowing if version in servables]
-        used = {feature for version in (*spec.answering, *shadowing) for feature in servables[version].features}
+        """Resolve a lineup out of loaded versions: all that answer; of the others, those that are there."""
+        used = {feature for version in spec.wanted if version in servables for feature in servables[version].features}
         self.revision = spec.revision
         self.champion = spec.champion
         self.challengers = spec.challengers
@@ -90,20 +98,34 @@ class Lineup:
         self.pack: Callable[..., bytes] = Struct(f"<{len(self.features)}d").pack
         """Turn `*row` into the little-endian bytes that a decision record keeps."""
         place = {feature: index for index, feature in enumerate(self.features)}
-        self.answer = tuple(_live(servables[version], place) for version in spec.answering)
+        live = {version: _live(servables[version], place) for version in spec.wanted if version in servables}
+        self.versions = (spec.champion,) if isinstance(spec.answer, CanaryAnswer) else spec.answering
+        self.answer = tuple(live[version] for version in self.versions)
         """The versions whose mean score is the answer."""
-        self.shadow = tuple(_live(servables[version], place) for version in shadowing)
+        self.shadow = tuple(one for version, one in live.items() if version not in self.versions)
         """The versions whose scores are recorded and never answered."""
-        self.versions = spec.answering
         self.thresholds: Thresholds = (
             spec.answer.thresholds.thresholds()
             if isinstance(spec.answer, BlendAnswer)
             else servables[spec.champion].thresholds
         )
-        self.explain_s = sum(live.servable.explain_s for live in self.answer)
+        self.explain_s = sum(one.servable.explain_s for one in self.answer)
         """Seconds that `reasons` takes, measured when the versions were loaded."""
         self.middles = tuple(_middle(feature.name, self.answer) for feature in self.features)
         """Above these a feature is high, for the words of a reason."""
+        self.canary = _canary(spec, servables)
+        """Who answers for a share of the users; None when all meet the same."""
+
+    def of(self, purchase: Event) -> Lineup:
+        """Return the lineup that a purchase meets; both have the same row. Cost: a hash when there is a canary.
+
+        A canary draws users, so that nobody meets both versions by turns; a purchase without a user counts
+        by its own id.
+        """
+        canary = self.canary
+        if canary is None:
+            return self
+        return canary.lineup if canary.draw.takes(purchase.user_id or purchase.event_id) else self
 
     def reasons(self, row: Row, limit: int) -> list[ReasonShown]:
         """Return the `limit` features that moved the answer most, the weightiest first, in words.
@@ -128,10 +150,17 @@ class Lineup:
         return feature.high if value > self.middles[index] else feature.low
 
 
-def check_served(spec: LineupSpec) -> None:
-    """Raise BadSetting when a lineup asks for what this release does not serve."""
-    if isinstance(spec.answer, CanaryAnswer):
-        raise BadSetting("the lineup asks for a canary, which this release does not serve")
+def _canary(spec: LineupSpec, servables: Mapping[int, Servable]) -> Canary | None:
+    """Return a canary as the lineup with the roles swapped: it answers, and the champion scores in shadow."""
+    if not isinstance(spec.answer, CanaryAnswer):
+        return None
+    version = spec.answer.version
+    met = LineupSpec(
+        revision=spec.revision,
+        champion=version,
+        challengers=(spec.champion, *(one for one in spec.challengers if one not in {version, spec.champion})),
+    )
+    return Canary(version, Draw("canary:", spec.answer.share), Lineup(met, servables))
 
 
 def _live(servable: Servable, place: Mapping[Feature, int]) -> Live:

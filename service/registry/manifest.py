@@ -135,6 +135,21 @@ class Baseline(Part):
     score: Histogram
 
 
+class Comparison(Part):
+    """How a version ranks against the champion of its day, both on the version's own test rows."""
+
+    champion: Annotated[int, Field(ge=1)]
+    metric: str
+    candidate_value: float
+    champion_value: float
+    difference: Interval
+    """Candidate less champion, with an interval by bootstrap over cards; above 0 the candidate is better."""
+    rows: Count
+    frauds: Count
+    overlap: bool
+    """Whether the champion learned from some of these rows, or may have: then it looks better than it is."""
+
+
 class Manifest(Part):
     """Everything about a version. `publish` sets `version` and `checksums`; leave them when you make one."""
 
@@ -152,11 +167,19 @@ class Manifest(Part):
     split: Split | None = None
     parameters: dict[str, bool | int | float | str] = {}
     """LightGBM's, as they were given."""
+    sampling: dict[str, float] = {}
+    """Which of the training rows it learned from: `history_days`, `honest_share` and `blank_share`, when stated."""
     seed: int | None = None
     trees: Count | None = None
     metrics: dict[str, dict[str, Interval]] = {}
     """By part of the split (`validation`, `test`), then by name."""
     baseline: Baseline | None = None
+    comparison: Comparison | None = None
+    """Against the champion of its day; None when there was none, or none that could score these rows."""
+    selection: dict[str, Count] = {}
+    """What is known of the purchases, by `said`, `assumed`, `unknown` and `control`: how far labels are a selection."""
+    run: str = ""
+    """The run that made it, see `training runs`."""
     parent: int | None = None
     """The version that it is meant to replace."""
     code_revision: str = ""

@@ -1,34 +1,57 @@
-"""Promotion: making versions live, and undoing it. Publishing alone makes nothing live."""
+"""Promotion: making versions live, and undoing it. Publishing alone makes nothing live.
+
+Every function takes the registry's folder, or that of a copy of a remote one, and returns the lineup that it
+made; running services follow by themselves. What goes live is checked first (`habits` are those of the
+deployment, None: those that a version learned from): BadArtifact says why not, and nothing is changed.
+BadSetting: the registry cannot be written, or what is asked for does not fit what is there.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
+from typing import Final
 
 from service.core.profile import Habits
 from service.errors import BadArtifact, BadSetting
-from service.registry.artifact import read_manifest, version_path
-from service.registry.lineup_file import Change, LineupSpec, change_lineup
-from service.registry.servable import Servable
+from service.registry.checks import check_loads, not_better
+from service.registry.lineup_file import BlendAnswer, CanaryAnswer, Change, LineupSpec, Version, change_lineup
+from service.registry.manifest import ThresholdChoice
+
+_MEAN: Final = "the mean of the versions' own; set it by a backtest"
 
 
-def promote(
-    registry: Path, version: int, who: str, why: str, *, habits: Habits | None = None, at_ms: int | None = None
+def promote(  # noqa: PLR0913  what a promotion may be asked, all by name
+    registry: Path,
+    version: int,
+    who: str,
+    why: str,
+    *,
+    habits: Habits | None = None,
+    at_ms: int | None = None,
+    margin: float | None = None,
+    force: bool = False,
 ) -> LineupSpec:
-    """Make a version the champion that answers, and return the lineup.
+    """Make a version the champion that answers; a blend or a canary ends with it.
 
-    The version is loaded first with every check that a worker makes; `habits` are those of the
-    deployment (None: those that the version learned from). Raises BadArtifact and changes nothing when
-    it does not pass, BadSetting when the registry cannot be written. Running services follow by themselves.
+    With a `margin`, its manifest must say that it is better than the present champion by as much on the same test
+    rows, or BadArtifact; `force` overrules that alone, wants a `why`, and the history keeps what was overruled.
     """
-    _check(registry, version, habits)
+    if force and not why.strip():
+        raise BadSetting("a promotion is forced for a reason: say why")
+    manifest = check_loads(registry, version, habits)
 
     def change(present: LineupSpec | None, _past: dict[int, Change]) -> Change:
         challengers = () if present is None else tuple(one for one in present.challengers if one != version)
-        return Change(
-            at_ms=_now_ms(at_ms), who=who, why=why, lineup=LineupSpec(champion=version, challengers=challengers)
-        )
+        refused = ""
+        if margin is not None and present is not None and present.champion != version:
+            refused = not_better(manifest, present.champion, margin)
+        if refused and not force:
+            raise BadArtifact(f"{refused}; train it again beside this champion, or force it and say why")
+        lineup = LineupSpec(champion=version, challengers=challengers)
+        return Change(at_ms=_now_ms(at_ms), who=who, why=why, forced=refused, lineup=lineup)
 
     return change_lineup(registry, change)
 
@@ -42,18 +65,70 @@ def set_challengers(
     habits: Habits | None = None,
     at_ms: int | None = None,
 ) -> LineupSpec:
-    """Let these versions, and no others, score in shadow beside the one that answers; returns the lineup.
-
-    Checked and raised as by `promote`; BadSetting when nothing was promoted yet.
-    """
+    """Let these versions, and no others, score in shadow beside what answers. BadSetting without a champion."""
     for version in versions:
-        _check(registry, version, habits)
+        check_loads(registry, version, habits)
 
     def change(present: LineupSpec | None, _past: dict[int, Change]) -> Change:
-        if present is None:
-            raise BadSetting("a challenger needs a champion: promote a version first")
-        changed = {**dict(present), "challengers": tuple(versions)}
-        return Change(at_ms=_now_ms(at_ms), who=who, why=why, lineup=LineupSpec(**changed))
+        lineup = _changed(present, challengers=tuple(dict.fromkeys(versions)))
+        return Change(at_ms=_now_ms(at_ms), who=who, why=why, lineup=lineup)
+
+    return change_lineup(registry, change)
+
+
+def set_blend(  # noqa: PLR0913  as promote
+    registry: Path,
+    versions: Sequence[int],
+    who: str,
+    why: str,
+    *,
+    review: float | None = None,
+    decline: float | None = None,
+    habits: Habits | None = None,
+    at_ms: int | None = None,
+) -> LineupSpec:
+    """Let the mean score of these versions answer; the champion stays champion, in shadow if it is none of them.
+
+    Thresholds that are not given are the mean of the versions' own: a start, to be set by a backtest.
+    """
+    chosen = [check_loads(registry, version, habits).thresholds for version in versions]
+    if len(set(versions)) < max(2, len(versions)):
+        raise BadSetting("a blend needs two versions or more, each once")
+    answer = BlendAnswer(versions=tuple(versions), thresholds=_blended(chosen, review, decline))
+
+    def change(present: LineupSpec | None, _past: dict[int, Change]) -> Change:
+        lineup = _changed(present, answer=answer, challengers=_without(present, versions))
+        return Change(at_ms=_now_ms(at_ms), who=who, why=why, lineup=lineup)
+
+    return change_lineup(registry, change)
+
+
+def set_canary(
+    registry: Path,
+    version: int,
+    share: float,
+    who: str,
+    why: str,
+    *,
+    habits: Habits | None = None,
+    at_ms: int | None = None,
+) -> LineupSpec:
+    """Let a version answer for a share of the users (0 < share < 1) and the champion for the others.
+
+    It ends with the promotion of either, or with a rollback.
+    """
+    if not 0.0 < share < 1.0:
+        raise BadSetting(
+            f"a canary share of {share:g}: it lies between 0 and 1; a promotion or a rollback ends a canary"
+        )
+    check_loads(registry, version, habits)
+
+    def change(present: LineupSpec | None, _past: dict[int, Change]) -> Change:
+        if present is not None and present.champion == version:
+            raise BadSetting(f"version {version} is the champion: a canary is another version")
+        answer = CanaryAnswer(version=version, share=share)
+        lineup = _changed(present, answer=answer, challengers=_without(present, (version,)))
+        return Change(at_ms=_now_ms(at_ms), who=who, why=why, lineup=lineup)
 
     return change_lineup(registry, change)
 
@@ -61,50 +136,65 @@ def set_challengers(
 def rollback(
     registry: Path, who: str, why: str, *, habits: Habits | None = None, at_ms: int | None = None
 ) -> LineupSpec:
-    """Go back to the answer before the present one, and return the lineup; challengers stay.
+    """Go back to the answer before the present one; challengers stay.
 
-    Like "undo": a second rollback goes one answer further back. What it goes back to is checked as by
-    `promote`. Raises BadSetting when the history knows no earlier answer.
+    Like "undo": a second rollback goes one answer further back. It passes over answers of retired versions. When
+    `lineup.json` is lost or not readable, the newest lineup of the history is restored instead. What it goes back to
+    is checked as by `promote`. Raises BadSetting when the history knows nothing to go back to.
     """
 
     def change(present: LineupSpec | None, past: dict[int, Change]) -> Change:
-        earlier = None if present is None else _before(present, past)
-        if present is None or earlier is None:
+        target = past[max(past)] if present is None and past else before(present, past)
+        if target is None:
             raise BadSetting("there is nothing to roll back to: the history knows no earlier answer")
-        answering = earlier.lineup.answering
-        for version in answering:
-            _check(registry, version, habits)
-        changed = {
-            **dict(present),
-            "champion": earlier.lineup.champion,
-            "answer": earlier.lineup.answer,
-            "challengers": tuple(one for one in present.challengers if one not in answering),
-        }
-        restores = earlier.restores or earlier.lineup.revision
-        return Change(at_ms=_now_ms(at_ms), who=who, why=why, restores=restores, lineup=LineupSpec(**changed))
+        for version in target.lineup.answering:
+            check_loads(registry, version, habits)
+        lineup = target.lineup
+        if present is not None:
+            answer, challengers = lineup.answer, _without(present, lineup.answering)
+            lineup = _changed(present, champion=lineup.champion, answer=answer, challengers=challengers)
+        restores = target.restores or target.lineup.revision
+        return Change(at_ms=_now_ms(at_ms), who=who, why=why, restores=restores, lineup=lineup)
 
-    return change_lineup(registry, change)
+    return change_lineup(registry, change, repair=True)
 
 
-def _before(present: LineupSpec, past: dict[int, Change]) -> Change | None:
-    """Return the newest change with another answer, before the one that the present answer comes from."""
+def before(present: LineupSpec | None, past: dict[int, Change]) -> Change | None:
+    """Return what a rollback goes back to: the newest other answer before that from which the present one comes."""
+    if present is None:
+        return None
     now = past.get(present.revision)
     origin = present.revision if now is None or now.restores is None else now.restores
     for revision in sorted(past, reverse=True):
         lineup = past[revision].lineup
-        if revision < origin and (lineup.champion, lineup.answer) != (present.champion, present.answer):
+        is_other = (lineup.champion, lineup.answer) != (present.champion, present.answer)
+        if revision < origin and is_other and not {lineup.champion, *lineup.answering}.intersection(present.retired):
             return past[revision]
     return None
 
 
-def _check(registry: Path, version: int, habits: Habits | None) -> None:
-    path = version_path(registry, version)
-    if not path.is_dir():
-        raise BadArtifact(f"version {version} is not in the registry {registry}")
-    try:
-        Servable.load(path, habits or read_manifest(path).habits)
-    except BadArtifact as error:
-        raise BadArtifact(f"version {version} cannot go live: {error}") from error
+def _blended(own: Sequence[ThresholdChoice], review: float | None, decline: float | None) -> ThresholdChoice:
+    """Return the thresholds of a blend: those given, else the mean of its versions' own; and why these."""
+    said = {name: _MEAN if given is None else "given" for name, given in (("review", review), ("decline", decline))}
+    review = fmean(one.review for one in own) if review is None else review
+    decline = fmean(one.decline for one in own) if decline is None else decline
+    if not 0.0 <= review <= decline <= 1.0:
+        raise BadSetting(f"thresholds of {review:g} and {decline:g}: 0 ≤ review ≤ decline ≤ 1 must hold")
+    alike = len(set(said.values())) == 1
+    why = said["review"] if alike else "; ".join(f"{name}: {reason}" for name, reason in said.items())
+    return ThresholdChoice(review=review, decline=decline, why=why)
+
+
+def _changed(present: LineupSpec | None, **fields: object) -> LineupSpec:
+    """Return a lineup with other fields; `change_lineup` refuses those that want a retired version."""
+    if present is None:
+        raise BadSetting("there is no champion yet: promote a version first")
+    return LineupSpec.model_validate({**dict(present), "retired": (), **fields})
+
+
+def _without(present: LineupSpec | None, versions: Sequence[Version]) -> tuple[Version, ...]:
+    """Return the challengers but for these versions."""
+    return () if present is None else tuple(one for one in present.challengers if one not in versions)
 
 
 def _now_ms(at_ms: int | None) -> int:

@@ -13,7 +13,7 @@ import structlog
 from service.core.profile import Habits
 from service.errors import BadArtifact, BadSetting
 from service.registry.artifact import LOADED_FILES, version_path
-from service.registry.lineup import Lineup, check_served
+from service.registry.lineup import Lineup
 from service.registry.lineup_file import LINEUP_FILE, LineupSpec, read_lineup
 from service.registry.policy import plan
 from service.registry.servable import Servable
@@ -27,7 +27,8 @@ FIRST_RETRY_MS: Final = 1_000
 LAST_RETRY_MS: Final = 60_000
 """The longest such wait."""
 
-_STOP_S: Final = 10.0
+LAST_PULL_RETRY_MS: Final = 10_000
+"""The longest wait before a remote registry that did not answer is asked again; the first is `poll_ms`, doubled."""
 
 
 class Status(IntEnum):
@@ -73,14 +74,17 @@ class Watcher:
         self.states: tuple[VersionState, ...] = ()
         """Every version that is live, wanted, or in ERROR, in order."""
         self.reason = ""
-        """Why what is live is not what `lineup.json` says, in one sentence; "" when it is."""
+        """Why what is live is not what the registry asks for, in one sentence; "" when it is."""
         self.switches = 0
         """Lineups that went live."""
         self.loads = 0
         """Versions that were loaded."""
         self.load_failures = 0
         """Loads that failed."""
+        self.pull_failures = 0
+        """Looks at the remote registry that failed."""
         self._registry = settings.path
+        self._remote = settings.remote
         self._poll_s = settings.poll_ms / 1000
         self._habits = habits
         self._now_ms = now_ms
@@ -92,16 +96,45 @@ class Watcher:
         self._live: tuple[LineupSpec, frozenset[int]] | None = None
         self._servables: dict[int, Servable] = {}
         self._failed: dict[int, _Failure] = {}
+        self._not_followed = ""
+        """Why what is live is not what the `lineup.json` here says."""
+        self._behind = ""
+        """Why that may not be what the remote one says."""
+        self._first_pull_wait_ms = self._pull_wait_ms = settings.poll_ms
+        self._pull_at_ms = 0
 
     def start(self) -> None:
         """Begin to look every `poll_ms`."""
         self._thread.start()
 
-    def stop(self) -> None:
+    def stop(self, timeout_s: float = 10.0) -> None:
         """Stop looking; what is live stays so."""
         self._stopping.set()
         if self._thread.is_alive():
-            self._thread.join(_STOP_S)
+            self._thread.join(timeout_s)
+
+    def pull(self) -> None:
+        """Bring the local copy of a remote registry up to date, if there is one. Cost when nothing changed: a request.
+
+        A remote registry that does not answer is a reason, not an error: the copy serves. It may take as
+        long as the object store's client waits, so nothing that must be quick calls it.
+        """
+        if not self._remote or self._now_ms() < self._pull_at_ms:
+            return
+        from service.registry import remote  # noqa: PLC0415  its client is loaded only where it is used
+
+        try:
+            remote.attach(self._registry, self._remote)
+            remote.pull(self._registry)
+        except (BadSetting, BadArtifact) as error:
+            self.pull_failures += 1
+            self._behind = str(error)
+            self._pull_at_ms = self._now_ms() + self._pull_wait_ms
+            self._pull_wait_ms = min(2 * self._pull_wait_ms, LAST_PULL_RETRY_MS)
+        else:
+            self._behind = ""
+            self._pull_wait_ms = self._first_pull_wait_ms
+        self._say(self._not_followed)
 
     def refresh(self) -> None:
         """Look now, and return when what can be loaded is live. Cost when nothing changed: one `stat`."""
@@ -114,8 +147,11 @@ class Watcher:
     # --- steps ----------------------------------------------------------------------------------
 
     def _follow(self) -> None:
-        while not self._stopping.wait(self._poll_s):
+        wait_s = 0.0  # a remote registry is asked at once: the first look was at the copy alone
+        while not self._stopping.wait(wait_s):
+            wait_s = self._poll_s
             try:
+                self.pull()
                 self.refresh()
             except Exception:  # noqa: BLE001  a fault of ours must not end the watch
                 _LOG.exception("registry not followed")
@@ -129,8 +165,6 @@ class Watcher:
         self._seen = None
         try:
             spec = read_lineup(self._registry)
-            if spec is not None:
-                check_served(spec)
         except BadSetting as error:
             self._say(str(error))
             return False
@@ -209,8 +243,10 @@ class Watcher:
             states.append(before if before is not None and before[:3] == state[:3] else state)
         self.states = tuple(states)
 
-    def _say(self, reason: str) -> None:
+    def _say(self, not_followed: str) -> None:
         """Keep why the lineup on disk is not live; one log line for each other reason."""
+        self._not_followed = not_followed
+        reason = "; ".join(one for one in (self._behind, not_followed) if one)
         if reason and reason != self.reason:
             _LOG.warning("lineup not followed", reason=reason)
         self.reason = reason

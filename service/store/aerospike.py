@@ -21,15 +21,25 @@ from service.core.profile import EMPTY, Habits, Image
 from service.settings import AerospikeSettings
 from service.store.aerospike_apply import Applier
 from service.store.aerospike_check import problem_of
-from service.store.aerospike_client import Connect
+from service.store.aerospike_client import Bins, Connect
 from service.store.aerospike_decisions import Decisions
 from service.store.aerospike_event import LOGGED_BINS, STATE, State, logged
 from service.store.aerospike_log import PAGE, cursor_of, position_of
 from service.store.aerospike_parts import make_parts
 from service.store.aerospike_profile import PROFILE_BINS, stored_image
 from service.store.aerospike_read import ViewReader
+from service.store.aerospike_rebuild import Rebuilder
 from service.store.aerospike_sweep import Sweeper
-from service.store.protocol import DecisionPage, EventPage, LoggedEvent, Outcome, Submission, Swept, View
+from service.store.protocol import (
+    DecisionPage,
+    EventPage,
+    LoggedEvent,
+    Outcome,
+    Replacement,
+    Submission,
+    Swept,
+    View,
+)
 
 _NAMES: Final = "names"
 
@@ -72,6 +82,7 @@ class AerospikeStore:
         self._views = ViewReader(parts)
         self._applier = Applier(parts, habits, max_parked)
         self._sweeper = Sweeper(parts, self._applier)
+        self._rebuilder = Rebuilder(parts)
         self._decisions = Decisions(parts)
 
     # --- what a score needs ---------------------------------------------------------------------
@@ -88,6 +99,13 @@ class AerospikeStore:
         """Return one profile in the layout that it began with, EMPTY when nothing is known. Raises StoreUnavailable."""
         [bins] = self._parts.connection.fetch([self._parts.sets.profile(key)], PROFILE_BINS)
         return EMPTY[key.kind] if bins is None else stored_image(key.kind, bins)
+
+    def profiles(self, keys: Sequence[EntityKey]) -> list[Image | None]:
+        """Return profiles, None for one that is not readable; see `Store.profiles`. Raises StoreUnavailable."""
+        if not keys:
+            return []
+        found = self._parts.connection.fetch([self._parts.sets.profile(key) for key in keys], PROFILE_BINS)
+        return [_readable(key, bins) for key, bins in zip(keys, found, strict=True)]
 
     # --- events ---------------------------------------------------------------------------------
 
@@ -120,6 +138,10 @@ class AerospikeStore:
                 break
         return EventPage(found, cursor_of(position))
 
+    def recorded(self, event_ids: Sequence[str]) -> list[LoggedEvent | None]:
+        """Return applied events by their ids, None for those that are not in the log. Raises StoreUnavailable."""
+        return self._rebuilder.recorded(event_ids)
+
     def newest_event_ms(self) -> int:
         """Return the newest event time that was applied, 0 for none. Raises StoreUnavailable."""
         return self._parts.newest.read()
@@ -127,6 +149,20 @@ class AerospikeStore:
     def parked(self) -> int:
         """Return how many events are parked. Raises StoreUnavailable."""
         return sum(self._parts.parked.sizes())
+
+    def parked_events(self) -> list[Event]:
+        """Return what is parked. Raises StoreUnavailable."""
+        return self._rebuilder.parked_events()
+
+    # --- rebuilding -----------------------------------------------------------------------------
+
+    def replace_images(self, replacements: Sequence[Replacement]) -> list[bool]:
+        """Put profiles in the place of stored ones, in one request; see `Store`. Raises StoreUnavailable."""
+        return self._rebuilder.replace_images(replacements)
+
+    def restore(self, events: Sequence[LoggedEvent]) -> None:
+        """Put events at the end of the log as they are; see `Store`. Raises StoreUnavailable."""
+        self._rebuilder.restore(events)
 
     # --- decisions ------------------------------------------------------------------------------
 
@@ -170,3 +206,13 @@ class AerospikeStore:
     def close(self) -> None:
         """Let go of it; calls after that raise StoreUnavailable, and reads are flagged."""
         self._parts.connection.close()
+
+
+def _readable(key: EntityKey, bins: Bins | None) -> Image | None:
+    """Return a profile as it was written, None for a record that this service did not write."""
+    if bins is None:
+        return EMPTY[key.kind]
+    try:
+        return stored_image(key.kind, bins)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None

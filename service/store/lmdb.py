@@ -22,6 +22,7 @@ from service.store.group_commit import GroupCommit
 from service.store.lmdb_commit import Commit, Prepared
 from service.store.lmdb_environment import LmdbEnvironment
 from service.store.lmdb_logs import append_decisions, decision_page, event_page, newest_decisions, place_of
+from service.store.lmdb_rebuild import parked_events, replace_images, restore
 from service.store.lmdb_tables import (
     NEWEST_EVENT_KEY,
     PROFILE_PREFIXES,
@@ -32,11 +33,24 @@ from service.store.lmdb_tables import (
     profile_key,
 )
 from service.store.outcomes import unfit
-from service.store.protocol import DecisionPage, EventPage, Outcome, Status, Submission, Swept, View
+from service.store.protocol import (
+    DecisionPage,
+    EventPage,
+    LoggedEvent,
+    Outcome,
+    Replacement,
+    Status,
+    Submission,
+    Swept,
+    View,
+)
 from service.store.records import decode_event, encode_decision, encode_event
 
 _USER, _SELLER, _ITEM, _CARD = KINDS
 _OF_USER, _OF_SELLER, _OF_ITEM, _OF_CARD = (PROFILE_PREFIXES[kind] for kind in KINDS)
+
+_UNREADABLE = (ValueError, LookupError, struct.error)
+"""What reading a profile raises that this release did not write."""
 
 
 class LmdbStore:
@@ -74,14 +88,25 @@ class LmdbStore:
         value = self._environment.read(
             lambda transaction: transaction.get(profile_key(key.kind, key.id), db=self._tables.profiles)
         )
-        if value is None:
-            return EMPTY[key.kind]
         try:
-            image = decode_stored(value)
-            SCHEMAS[key.kind].as_of(image[0])  # raises when a newer release wrote it
-        except (ValueError, LookupError, struct.error) as error:
+            return _stored(key, value)
+        except _UNREADABLE as error:
             raise StoreUnavailable(f"the profile cannot be read: {error}") from error
-        return image
+
+    def profiles(self, keys: Sequence[EntityKey]) -> list[Image | None]:
+        """Return profiles, None for one that is not readable; see `Store.profiles`. Raises StoreUnavailable."""
+        values = self._environment.read(
+            lambda transaction: [
+                transaction.get(profile_key(key.kind, key.id), db=self._tables.profiles) for key in keys
+            ]
+        )
+        images: list[Image | None] = []
+        for key, value in zip(keys, values, strict=True):
+            try:
+                images.append(_stored(key, value))
+            except _UNREADABLE:
+                images.append(None)
+        return images
 
     def _view(self, transaction: Transaction, purchase: Event) -> View:
         """Return what one score needs. Written out for the four kinds: a loop costs a microsecond more."""
@@ -96,7 +121,7 @@ class LmdbStore:
             )
             record = get(purchase.purchase_id.encode(), None, self._tables.events)
             return View(images, (), None if record is None else decode_event(record))
-        except (ValueError, LookupError, struct.error):
+        except _UNREADABLE:
             return _unreadable(purchase)
 
     def _read_again(self, purchases: Sequence[Event]) -> list[View]:
@@ -142,6 +167,13 @@ class LmdbStore:
         after = place_of(cursor)
         return self._environment.read(lambda transaction: event_page(transaction, self._tables, after, limit))
 
+    def recorded(self, event_ids: Sequence[str]) -> list[LoggedEvent | None]:
+        """Return applied events by their ids, None for those that are not in the log. Raises StoreUnavailable."""
+        records = self._environment.read(
+            lambda transaction: [transaction.get(one.encode(), db=self._tables.events) for one in event_ids]
+        )
+        return [None if record is None else decode_event(record) for record in records]
+
     def newest_event_ms(self) -> int:
         """Return the newest event time that was applied, 0 for none. Raises StoreUnavailable."""
         return self._environment.read(lambda transaction: get_number(transaction, self._tables, NEWEST_EVENT_KEY))
@@ -149,6 +181,20 @@ class LmdbStore:
     def parked(self) -> int:
         """Return how many events are parked. Raises StoreUnavailable."""
         return self._environment.read(lambda transaction: transaction.stat(self._tables.parked)["entries"])
+
+    def parked_events(self) -> list[Event]:
+        """Return what is parked. Raises StoreUnavailable."""
+        return self._environment.read(lambda transaction: parked_events(transaction, self._tables))
+
+    # --- rebuilding -----------------------------------------------------------------------------
+
+    def replace_images(self, replacements: Sequence[Replacement]) -> list[bool]:
+        """Put profiles in the place of stored ones, in one transaction; see `Store`. Raises StoreUnavailable."""
+        return self._environment.write(lambda transaction: replace_images(transaction, self._tables, replacements))
+
+    def restore(self, events: Sequence[LoggedEvent]) -> None:
+        """Put events at the end of the log as they are, in one transaction; see `Store`. Raises StoreUnavailable."""
+        self._environment.write(lambda transaction: restore(transaction, self._tables, events))
 
     # --- decisions ------------------------------------------------------------------------------
 
@@ -188,6 +234,10 @@ class LmdbStore:
         self._environment.free_readers()
         return Swept(0, 0, 0)
 
+    def other_processes(self) -> list[int]:
+        """Return the ids of other processes that read this directory, as a worker does from its start on."""
+        return self._environment.other_processes()
+
     def check(self) -> str:
         """Return "" when the store can serve, else one sentence that says what to do."""
         try:
@@ -210,6 +260,15 @@ def _prepare(submission: Submission) -> Prepared | Outcome:
     if decision is not None:
         decision = replace(decision, recorded=True)
     return Prepared(event, decision, encode_event(event, decision=decision))
+
+
+def _stored(key: EntityKey, value: bytes | None) -> Image:
+    """Return a profile as it was written; raises one of `_UNREADABLE`, also when a newer release wrote it."""
+    if value is None:
+        return EMPTY[key.kind]
+    image = decode_stored(value)
+    SCHEMAS[key.kind].as_of(image[0])
+    return image
 
 
 def _unreadable(purchase: Event) -> View:

@@ -97,6 +97,12 @@ class LmdbEnvironment:
         except lmdb.Error as error:
             raise _unavailable(error) from error
 
+    def other_processes(self) -> list[int]:
+        """Return the ids of other processes that have it open and have read from it."""
+        self.free_readers()
+        lines = self._lmdb.readers().splitlines()[1:]
+        return sorted({int(line.split()[0]) for line in lines if line.strip()} - {self._process_id})
+
     def close(self) -> None:
         """Close it once what is under way is done; a forked child leaves it to the parent."""
         if _Process.id == self._process_id:
@@ -154,13 +160,14 @@ def _open(settings: LmdbSettings) -> lmdb.Environment:
 
 def _flush_directory(path: Path) -> None:
     """Make the files' names as durable as what is in them; LMDB sees to the latter only."""
-    _flush(path)
+    flush(path)
     with suppress(PermissionError):
         # A parent that we may not read is one that we did not make.
-        _flush(path.parent)
+        flush(path.parent)
 
 
-def _flush(directory: Path) -> None:
+def flush(directory: Path) -> None:
+    """Make the names in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -92,6 +92,14 @@ class DecisionPage(NamedTuple):
     cursor: str
 
 
+class Replacement(NamedTuple):
+    """A profile to put in the place of a stored one, if that has the revision named (0: if there is none)."""
+
+    key: EntityKey
+    revision: int
+    image: Image
+
+
 class Swept(NamedTuple):
     """What a sweep did: events finished, events given up into quarantine, events still young."""
 
@@ -117,6 +125,12 @@ class Store(Protocol):
         Raises StoreUnavailable.
         """
 
+    def profiles(self, keys: Sequence[EntityKey]) -> list[Image | None]:
+        """Return profiles as `profile` does, with one read for all of them; None for one that is not readable.
+
+        Raises StoreUnavailable.
+        """
+
     def apply(self, submissions: Sequence[Submission]) -> list[Outcome]:
         """Apply events in their order and return one outcome for each; one bad event stops no other.
 
@@ -127,6 +141,27 @@ class Store(Protocol):
 
     def events(self, cursor: str, limit: int) -> EventPage:
         """Return up to `limit` events of the log after `cursor` ("" = from the beginning)."""
+
+    def recorded(self, event_ids: Sequence[str]) -> list[LoggedEvent | None]:
+        """Return applied events by their ids, None for those that are not in the log. Raises StoreUnavailable."""
+
+    def parked_events(self) -> list[Event]:
+        """Return what is parked, of which there is at most `max_parked`. Raises StoreUnavailable."""
+
+    def replace_images(self, replacements: Sequence[Replacement]) -> list[bool]:
+        """Put profiles in the place of stored ones, each atomically; tell for each whether it now stands there.
+
+        False when the stored profile has another revision than the one named: an event came in between.
+        What guards it against repeated events, and its life, stay as they are. Repeating it is harmless.
+        Raises StoreUnavailable.
+        """
+
+    def restore(self, events: Sequence[LoggedEvent]) -> None:
+        """Put events at the end of the log as they are, with what they got, and touch no profile.
+
+        One that is in the log already stays where it is; one that is parked is so no longer. For a store that
+        nobody serves from yet: its profiles are made out of its log afterwards. Raises StoreUnavailable.
+        """
 
     def put_decisions(self, decisions: Sequence[DecisionRecord]) -> None:
         """Keep decisions; durable when it returns. Raises StoreUnavailable."""

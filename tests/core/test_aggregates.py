@@ -24,7 +24,7 @@ AGGREGATES: Final = tuple(
 
 TIMES_MS: Final = st.integers(1, 40)
 
-Added = tuple[int, ...]
+Added = tuple[Any, ...]
 """The arguments of one `add` after the state."""
 
 
@@ -34,7 +34,8 @@ def additions(aggregate: Aggregate) -> st.SearchStrategy[Added]:
         case Bucketed():
             measures = len(aggregate.series.measures)
             buckets = st.integers(100, 100 + 2 * aggregate.series.buckets)
-            return st.tuples(buckets, st.integers(0, measures - 1), st.integers(-5, 5))
+            lines = st.integers(0, measures - 1).map(lambda measure: ((measure, 0),))
+            return st.tuples(buckets, lines, st.integers(-5, 5).map(lambda amount: (amount,)))
         case Recent():
             return st.tuples(st.integers(-12, 12).filter(bool), TIMES_MS)
         case Sum():
@@ -117,4 +118,4 @@ def test_a_value_is_bounded(aggregate: Any, data: st.DataObject) -> None:
     value = aggregate.value(total_of(aggregate, data.draw(st.lists(additions(aggregate), max_size=60))))
     bounds = {Bucketed: lambda: aggregate.series.buckets, Recent: lambda: aggregate.cap}
     bound = bounds.get(type(aggregate))
-    assert bound is None or len(value) <= bound()
+    assert bound is None or aggregate.size(value) <= bound()

@@ -5,18 +5,16 @@ from __future__ import annotations
 from math import isnan, nan
 from pathlib import Path
 
-import pytest
-
 from service.core.compiled import compile_row
 from service.core.decision import ReasonShown
 from service.core.features import BY_NAME, FEATURES, layout_id
 from service.core.row import row_of
-from service.errors import BadSetting
 from service.registry.artifact import version_path
 from service.registry.lineup import Lineup
 from service.registry.lineup_file import BlendAnswer, CanaryAnswer, LineupSpec
 from service.registry.manifest import Baseline, Histogram, ThresholdChoice
 from service.registry.servable import Servable
+from tests.make import make_purchase
 from tests.registry.build import build_artifact, moments, random_rows
 
 BLEND = BlendAnswer(versions=(1, 2), thresholds=ThresholdChoice(review=0.4, decline=0.8, why="a test"))
@@ -89,10 +87,34 @@ def test_a_shadow_that_is_not_loaded_is_left_out(tmp_path: Path) -> None:
     assert lineup.features == FEATURES[:10]
 
 
-def test_a_canary_is_refused(tmp_path: Path) -> None:
-    """A lineup that asks for what is not served is refused, not served as something else."""
-    with pytest.raises(BadSetting, match="canary"):
-        Lineup(LineupSpec(champion=1, answer=CanaryAnswer(version=2, share=0.1)), _servables(tmp_path))
+def test_a_canary_answers_for_its_share_of_the_users(tmp_path: Path) -> None:
+    """A user meets the champion or the canary, always the same one; the other scores in shadow on the same row."""
+    spec = LineupSpec(revision=7, champion=1, answer=CanaryAnswer(version=2, share=0.25), challengers=(2, 3))
+    lineup = Lineup(spec, _servables(tmp_path))
+    assert lineup.canary is not None
+    canary = lineup.canary.lineup
+    assert [(one.versions, [live.version for live in one.shadow]) for one in (lineup, canary)] == [
+        ((1,), [2, 3]),
+        ((2,), [1, 3]),
+    ]
+    assert (lineup.revision, lineup.row_layout) == (canary.revision, canary.row_layout)
+    met = [lineup.of(make_purchase(user_id=f"u-{n}")) for n in range(4_000)]
+    assert set(met) == {lineup, canary}
+    assert 900 < met.count(canary) < 1_100
+    assert met == [lineup.of(make_purchase("p-2", user_id=f"u-{n}")) for n in range(4_000)]
+
+
+def test_a_canary_without_users_draws_purchases(tmp_path: Path) -> None:
+    """Where nobody is named the purchase itself is drawn, so the share holds for guests as well."""
+    lineup = Lineup(LineupSpec(champion=1, answer=CanaryAnswer(version=2, share=0.5)), _servables(tmp_path))
+    met = {lineup.of(make_purchase(f"p-{n}", user_id="")).versions for n in range(100)}
+    assert met == {(1,), (2,)}
+
+
+def test_without_a_canary_all_meet_the_same(tmp_path: Path) -> None:
+    """A lineup that draws nobody is what every purchase meets."""
+    lineup = Lineup(LineupSpec(champion=1), _servables(tmp_path))
+    assert lineup.of(make_purchase()) is lineup
 
 
 def test_reasons_are_the_weightiest_features_in_words(tmp_path: Path) -> None:

@@ -260,14 +260,21 @@ def test_an_unreadable_lineup_keeps_its_reason(watcher: Watcher, registry: Path)
     assert _statuses(watcher) == {1: Status.LIVE, 2: Status.ERROR}
 
 
-def test_a_canary_is_not_served_as_something_else(watcher: Watcher, registry: Path) -> None:
-    """A lineup that this release cannot serve leaves the old one live, with the reason."""
+def test_a_canary_that_does_not_load_unseats_nobody(watcher: Watcher, registry: Path, clock: Clock) -> None:
+    """Users are not split before both versions are there; mended, the canary goes live."""
     promote(registry, 1, "ann", "")
     watcher.refresh()
+    content = _spoil(registry, 3)
     _force(registry, champion=2, answer=CanaryAnswer(version=3, share=0.1))
     watcher.refresh()
     assert _live(watcher) == (1,)
-    assert "canary" in watcher.reason
+    assert "version 3 cannot answer" in watcher.reason
+    _mend(registry, 3, content)
+    clock.time_ms += FIRST_RETRY_MS
+    watcher.refresh()
+    assert watcher.lineup is not None
+    assert watcher.lineup.canary is not None
+    assert (_live(watcher), watcher.lineup.canary.version, watcher.reason) == ((2,), 3, "")
 
 
 def test_one_log_line_for_each_change(watcher: Watcher, registry: Path, clock: Clock) -> None:

@@ -18,7 +18,7 @@ from tests.registry.build import build_artifact
 def settings_in(folder: Path, **sections: dict[str, object]) -> Settings:
     """Return settings of a service that lives in a folder and listens on a free port."""
     values: dict[str, dict[str, object]] = {
-        "server": {"listen": "127.0.0.1:0", "budget_ms": 5000},
+        "server": {"listen": "127.0.0.1:0", "budget_ms": 5000, "run_path": folder / "run"},
         "store": {"kind": "lmdb", "lmdb": {"path": folder / "store", "max_size_bytes": 1 << 28}},
         "registry": {"path": folder / "registry", "poll_ms": 20},
         "ingest": {},

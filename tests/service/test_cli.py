@@ -20,7 +20,7 @@ from service.settings import Settings
 from tests.service.bad import purchase
 from tests.tree.files import ROOT
 
-COMMANDS = ("serve", "score", "record", "profile", "decision", "lineup", "settings", "check")
+COMMANDS = ("serve", "score", "record", "profile", "decision", "lineup", "rebuild", "settings", "check")
 
 
 def run(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:

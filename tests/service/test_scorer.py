@@ -10,10 +10,13 @@ import pytest
 
 from service.clock import EventClock
 from service.core.decision import Decision, DecisionRecord, MissingCause
+from service.core.draw import Draw
 from service.core.event import KINDS, EntityKind, Event
 from service.errors import BudgetSpent, NoModel
 from service.metrics import Metrics
 from service.recorder import Recorder
+from service.registry.lineup_file import CanaryAnswer, Change, LineupSpec, change_lineup
+from service.registry.manifest import ThresholdChoice
 from service.registry.promotion import promote, set_challengers
 from service.registry.watcher import Watcher
 from service.scorer import Question, Scorer
@@ -181,6 +184,76 @@ def test_a_batch_equals_single_scores_with_versions_of_different_features(folder
     questions = [Question(make_purchase(f"p-{n}", amount_minor=n * 991)) for n in range(20)]
     batch = [one.decision.scores for one in bench.scorer.score_many(questions, soon())]
     assert batch == [bench.scorer.score(question, soon()).decision.scores for question in questions]
+
+
+def canary_bench(folder: Path, share: float) -> Bench:
+    """Return a bench where version 2 answers for a share of the users, by thresholds of its own."""
+    bench = Bench(folder, LmdbStore)
+    bench.go_live()
+    canary = build_artifact(bench.registry, seed=5, thresholds=ThresholdChoice(review=0.1, decline=0.2, why="a test"))
+    answer = CanaryAnswer(version=canary, share=share)
+    change_lineup(
+        bench.registry, lambda *_: Change(at_ms=1, who="", why="", lineup=LineupSpec(champion=1, answer=answer))
+    )
+    bench.watcher.refresh()
+    return bench
+
+
+def test_a_canary_answers_by_its_own_thresholds_while_the_champion_watches(folder: Path) -> None:
+    """Users in the draw get the canary's score and thresholds, all others the champion's; the other is in shadow."""
+    bench = canary_bench(folder, 0.3)
+    decided = [
+        bench.scorer.score(Question(make_purchase(f"p-{n}", user_id=f"u-{n}")), soon()).decision for n in range(30)
+    ]
+    drawn = [Draw("canary:", 0.3).takes(f"u-{n}") for n in range(30)]
+    assert [one.model_versions for one in decided] == [(2,) if taken else (1,) for taken in drawn]
+    assert {(one.model_versions, one.thresholds) for one in decided} == {((1,), (0.5, 0.9)), ((2,), (0.1, 0.2))}
+    for one in decided:
+        shadow = 3 - one.model_versions[0]
+        assert [(score.version, score.shadow) for score in one.scores] == [(3 - shadow, False), (shadow, True)]
+        assert one.score == one.scores[0].score
+
+
+def test_a_batch_under_a_canary_equals_single_scores(folder: Path) -> None:
+    """A batch of users who meet different versions gets, in its order, what each would get alone."""
+    bench = canary_bench(folder, 0.4)
+    questions = [Question(make_purchase(f"p-{n}", user_id=f"u-{n % 15}", amount_minor=n * 991)) for n in range(30)]
+    batch = [one.decision for one in bench.scorer.score_many(questions, soon())]
+    single = [bench.scorer.score(question, soon()).decision for question in questions]
+    assert [(one.purchase, one.score, one.scores, one.decision) for one in batch] == [
+        (one.purchase, one.score, one.scores, one.decision) for one in single
+    ]
+    assert len({one.model_versions for one in batch}) == 2
+
+
+def test_a_share_of_the_would_be_declines_is_let_through(folder: Path) -> None:
+    """They are approved, flagged with the share, chosen by purchase id alone; nothing else is touched."""
+    strict = ThresholdChoice(review=0.0, decline=0.45, why="a test")
+    plain, drawing = Bench(folder / "plain", LmdbStore), Bench(folder / "drawing", LmdbStore, control_share=0.25)
+    for bench in (plain, drawing):
+        promote(bench.registry, build_artifact(bench.registry, thresholds=strict), "a test", "first version")
+        bench.watcher.refresh()
+    questions = [Question(make_purchase(f"p-{n}", amount_minor=10 if n % 2 else 10_000)) for n in range(24)]
+    before = [bench.decision for bench in plain.scorer.score_many(questions, soon())]
+    after = [bench.decision for bench in drawing.scorer.score_many(questions, soon())]
+    assert {one.decision for one in before} == {Decision.REVIEW, Decision.DECLINE}
+    assert not any(one.control or one.control_share for one in before)
+    for was, now in zip(before, after, strict=True):
+        drawn = was.decision is Decision.DECLINE
+        control = drawn and Draw("control:", 0.25).takes(was.purchase.event_id)
+        assert now.decision is (Decision.APPROVE if control else was.decision)
+        assert (now.control, now.control_share, now.score) == (control, 0.25 if drawn else 0.0, was.score)
+    let_through = sum(one.control for one in after)
+    assert let_through
+    assert drawing.metrics.registry.get_sample_value("fraud_control_total") == let_through
+
+
+def test_no_chance_softens_a_degraded_answer(folder: Path) -> None:
+    """Without its profiles a purchase is decided by the stated rule, though all would-be declines are let through."""
+    bench = Bench(folder, DeafStore, degraded_rule="decline", control_share=1.0)
+    bench.go_live()
+    decided = bench.scorer.score(Question(make_purchase()), soon()).decision
+    assert (decided.decision, decided.control, decided.control_share) == (Decision.DECLINE, False, 0.0)
 
 
 def test_an_answer_does_not_wait_longer_for_durability_than_it_may(folder: Path) -> None:

@@ -28,12 +28,11 @@ def make_state(schema: Schema, random: Random) -> ProfileState:
     for one, kept in zip(schema.series, state.series, strict=True):
         newest = random.randint(100, 500_000)
         for bucket in random.sample(range(newest - one.series.buckets + 1, newest + 1), random.randint(0, 6)):
-            kept[bucket] = [random.choice((0, random.randint(-3, 1 << 40))) for _ in one.series.measures]
+            amounts = [random.choice((0, random.randint(-3, 1 << 40))) for _ in one.series.measures]
+            one.add(kept, bucket, tuple((at, at) for at in range(len(amounts))), amounts)
     for recent, met in zip(schema.recents, state.recents, strict=True):
-        met |= {
-            random.randint(-(1 << 63), (1 << 63) - 1): random.randint(1, 1 << 41) for _ in range(random.randint(0, 3))
-        }
-        assert len(met) <= recent.cap
+        for _ in range(random.randint(0, 3)):
+            recent.add(met, random.randint(-(1 << 63), (1 << 63) - 1), random.randint(1, 1 << 41))
     return state
 
 
@@ -44,17 +43,18 @@ def make_bins(state: ProfileState, random: Random) -> dict[str, Any]:
     bins |= {bin_of(one.name): amount for one, amount in zip(schema.scalars, state.totals, strict=True) if amount}
     for one, kept in zip(schema.series, state.series, strict=True):
         names = [measure_bin(one.series, measure) for measure in one.series.measures]
-        for bucket, amounts in sorted(kept.items()):
+        sums = one.sums(kept)
+        for bucket, amounts in sums.items():
             counted = [at for at, amount in enumerate(amounts) if amount or random.random() < 0.5] or [0]
             for at in counted:
                 bins.setdefault(names[at], aerospike.KeyOrderedDict())[bucket] = amounts[at]
-        if kept and random.random() < 0.5:
+        if sums and random.random() < 0.5:
             name = random.choice(names)
-            out_of_reach = {max(kept) - one.series.buckets: 7}
+            out_of_reach = {max(sums) - one.series.buckets: 7}
             bins[name] = aerospike.KeyOrderedDict(out_of_reach | dict(bins.get(name, {})))
     for recent, met in zip(schema.recents, state.recents, strict=True):
         if met:
-            bins[bin_of(recent.name)] = aerospike.KeyOrderedDict(dict(sorted(met.items())))
+            bins[bin_of(recent.name)] = aerospike.KeyOrderedDict(recent.times(met))
     return bins
 
 

@@ -15,7 +15,21 @@ from service.exit_codes import ExitCode
 from tests.training.test_handbook import WEEK, handbook_frame
 from training.__main__ import main
 
-COMMANDS = ("simulate", "import", "record", "replay", "train", "models", "promote", "rollback", "benchmark handbook")
+COMMANDS = (
+    "simulate",
+    "import",
+    "record",
+    "replay",
+    "parity",
+    "compare",
+    "backtest",
+    "drift",
+    "train",
+    "models",
+    "promote",
+    "rollback",
+    "benchmark handbook",
+)
 
 
 class Shell:
@@ -71,8 +85,9 @@ def test_from_a_market_to_a_promoted_model(shell: Shell, tmp_path: Path) -> None
     options = ("--registry", registry, "--parameter", "num_iterations=5")
     assert [shell.json("train", market, *options)["version"] for _ in range(2)] == [1, 2]
     assert shell.json("promote", 1, "--registry", registry)["champion"] == 1
-    assert shell.json("promote", 2, "--registry", registry)["champion"] == 2
-    assert [one["role"] for one in shell.json("models", "--registry", registry)] == ["", "answers"]
+    forced = ("--force", "--why", "trained before there was a champion")
+    assert shell.json("promote", 2, *forced, "--registry", registry)["champion"] == 2
+    assert [one["role"] for one in shell.json("models", "--registry", registry)] == ["", "champion"]
     assert shell.json("rollback", "--registry", registry)["champion"] == 1
 
 

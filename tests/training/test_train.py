@@ -29,10 +29,11 @@ from training import events
 from training.calibrate import NEVER, calibrate, choose_thresholds
 from training.dataset import Dataset, load_dataset, split_by_time
 from training.fit import PARAMETERS, blanked, fit, without
+from training.options import TrainOptions
 from training.profiles import moments_at
 from training.replay import replay_all
 from training.simulate import MarketSettings, simulate
-from training.train import TrainOptions, TrainSummary, train
+from training.train import TrainSummary, train
 
 NOW = datetime(2026, 8, 1, tzinfo=UTC)
 OPTIONS = TrainOptions(parameters={"num_iterations": 20}, decline_precision=0.5, least_declined=5)

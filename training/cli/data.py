@@ -1,4 +1,4 @@
-"""Commands that make and read event files: simulate, import, replay, record."""
+"""Commands that make and read event files: simulate, import, record."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from training.cli.options import Events, Habits, Json, checked_options
+from training.cli.options import Events, Json, Since, Until, checked_options, milliseconds
 from training.console import ERR, progress, show
 from training.summaries import import_values
 
@@ -24,6 +24,9 @@ def simulate(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Event file to write (Parquet).")],
     purchases: Annotated[int, typer.Option(help="Purchases in all.")] = 100_000,
     days: Annotated[int, typer.Option(help="Days of purchases.")] = 60,
+    users: Annotated[int, typer.Option(help="Honest users; 0 = one for every 12 purchases.")] = 0,
+    sellers: Annotated[int, typer.Option(help="Honest sellers; 0 = one for every 200 purchases.")] = 0,
+    items: Annotated[int, typer.Option(help="Items of honest sellers; 0 = ten for every seller.")] = 0,
     fraud_rate: Annotated[float, typer.Option(help="Share of the purchases that are fraud.")] = 0.01,
     last_day: Annotated[
         datetime, typer.Option(formats=["%Y-%m-%d"], help="The last day (UTC).", show_default="2026-07-30")
@@ -35,7 +38,16 @@ def simulate(
     from training.simulate import MarketSettings  # noqa: PLC0415  other commands start faster without it
     from training.simulate import simulate as simulate_market  # noqa: PLC0415
 
-    values = {"purchases": purchases, "days": days, "fraud_rate": fraud_rate, "last_day": last_day.date(), "seed": seed}
+    values = {
+        "purchases": purchases,
+        "days": days,
+        "users": users,
+        "sellers": sellers,
+        "items": items,
+        "fraud_rate": fraud_rate,
+        "last_day": last_day.date(),
+        "seed": seed,
+    }
     settings = checked_options(MarketSettings, values)
     with progress(quiet=as_json) as tell:
         summary = simulate_market(settings, out, tell)
@@ -76,36 +88,27 @@ def import_(
         ERR.print(f"left out: {finding}")
 
 
-@app.command(epilog="Example: python -m training replay events.parquet rows.parquet")
-def replay(
-    events: Events,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Rows file to write (Parquet).")],
-    habits: Habits = "attempts",
-    as_json: Json = False,
-) -> None:
-    """Replay an event file to the rows that the service would have built, one for each purchase."""
-    from service.core.features import FEATURES  # noqa: PLC0415
-    from training.rows_file import write_rows  # noqa: PLC0415
-    from training.train import TrainOptions  # noqa: PLC0415
-
-    checked = checked_options(TrainOptions, {"habits": habits}).habits
-    with progress(quiet=as_json) as tell:
-        rows = write_rows(events, out, FEATURES, checked, tell)
-    show({"path": str(out), "rows": rows, "features": len(FEATURES)}, as_json=as_json)
-
-
-@app.command(epilog="Example: python -m training record events.parquet --target 127.0.0.1:50051")
+@app.command(
+    epilog="Examples:\n\n  python -m training record events.parquet --target 127.0.0.1:50051\n\n"
+    "  python -m training record events.parquet --since 2026-07-20 --score"
+)
 def record(
     events: Events,
     target: Annotated[str, typer.Option("--target", "-t", help="host:port of a service on the event clock.")] = (
         "127.0.0.1:50051"
     ),
+    since: Since = None,
+    until: Until = None,
+    score: Annotated[
+        bool, typer.Option("--score", help="Ask for a decision on every purchase, and record it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Record an event file into a running service, in its order; running it again is harmless."""
     from service.client import FraudClient  # noqa: PLC0415
-    from training.live import record_file  # noqa: PLC0415
+    from training.live import BEYOND_MS, Span, record_file  # noqa: PLC0415
 
-    with FraudClient(target) as client, progress(quiet=as_json) as tell:
-        outcomes = record_file(client, events, tell)
+    span = Span(milliseconds(since) or 0, milliseconds(until) or BEYOND_MS)
+    with FraudClient(target, score_deadline_ms=1000) as client, progress(quiet=as_json) as tell:
+        outcomes = record_file(client, events, tell, span, score=score)
     show(dict(sorted(outcomes.items())), as_json=as_json)

@@ -1,0 +1,1 @@
+"""Commands of the online half that have a module of their own."""

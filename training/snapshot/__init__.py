@@ -1,0 +1,1 @@
+"""Snapshots: immutable, versioned exports of the store's events and decisions."""

@@ -1,0 +1,150 @@
+"""The store's two logs as an export reads them: in small pages, from a mark on, at a bounded rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import polars as pl
+
+from service.errors import BadSetting
+from service.store.protocol import Store
+from training.snapshot.manifest import Kind, LogMark
+from training.snapshot.pace import Pace
+from training.snapshot.tables import decision_table, event_table
+
+PAGE_ENTRIES: Final = 1000
+"""Entries that are read of the store at once: some ten milliseconds of one read transaction."""
+
+CHUNK_EVENTS: Final = 250_000
+CHUNK_DECISIONS: Final = 50_000
+"""Entries that are held in memory and written together, at most; a decision with its row is some kilobytes."""
+
+Page = tuple[Sequence[Any], str]
+
+
+class Log(NamedTuple):
+    """One log: how to read a page of it, what columns its entries make, which of those tells the day."""
+
+    kind: Kind
+    page: Callable[[str, int], Page]
+    table: Callable[[Sequence[Any], int], pl.DataFrame]
+    day_column: str
+    time_columns: tuple[str, str]
+    """Columns that a `LogMark` keeps of the last entry."""
+    chunk_entries: int
+
+    def end(self, mark: LogMark) -> int:
+        """Return the place at which the log ends now, that of the mark when nothing came since.
+
+        An export goes that far and no further, however fast others write. Cost: two reads of one entry for each
+        doubling of what came since. Raises StoreUnavailable.
+        """
+        low, step = place_of(mark.cursor), PAGE_ENTRIES
+        if not self._goes_on(low):
+            return low
+        while self._goes_on(low + step):
+            low, step = low + step, 2 * step
+        high = low + step
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self._goes_on(middle) else (low, middle)
+        return high
+
+    def chunk(self, mark: LogMark, position: int, end: int, pace: Pace, progress: Callable[[int], None]) -> Chunk:
+        """Read on from a mark, at most to the place `end`, until the chunk is full. Raises StoreUnavailable.
+
+        `position` is that of the first entry. Ends before an entry that is still being applied, as there may be
+        on Aerospike.
+        """
+        tables = [self.table([], position)]
+        rows, ended = 0, False
+        while rows < self.chunk_entries and not ended:
+            before = place_of(mark.cursor)
+            asked = min(PAGE_ENTRIES, self.chunk_entries - rows, end - before)
+            entries, cursor = self.page(mark.cursor, asked) if asked > 0 else ([], mark.cursor)
+            table = self.table(entries, position + rows)
+            mark = self._moved(mark, cursor, table)
+            tables.append(table)
+            rows += table.height
+            ended = place_of(cursor) - before < asked or place_of(cursor) >= end
+            progress(position + rows)
+            pace.spend(table.height)
+        return Chunk(pl.concat(tables), mark, ended)
+
+    def check(self, mark: LogMark) -> None:
+        """Look whether the log is the one that the mark was made in, by the last entry that was read.
+
+        Raises BadSetting when it is another's, StoreUnavailable. Entries whose life has ended prove nothing.
+        """
+        if not mark.tail_rows:
+            return
+        entries, cursor = self.page(mark.tail_cursor, mark.tail_rows)
+        ends_before = place_of(cursor) < place_of(mark.cursor)
+        differs = (
+            cursor == mark.cursor
+            and len(entries) == mark.tail_rows
+            and self._times(self.table(entries, 0))
+            != (
+                mark.event_time_ms,
+                mark.ingest_time_ms,
+            )
+        )
+        if ends_before or differs:
+            raise BadSetting(
+                f"the store's log of {self.kind} is not the one that the last snapshot was taken of: "
+                "give each store a folder of its own with --snapshots"
+            )
+
+    def _goes_on(self, place: int) -> bool:
+        """Tell whether there is an entry after a place."""
+        _, cursor = self.page(_cursor(place), 1)
+        return place_of(cursor) > place
+
+    def _moved(self, mark: LogMark, cursor: str, table: pl.DataFrame) -> LogMark:
+        """Return the mark after a page."""
+        gone = mark.gone + place_of(cursor) - place_of(mark.cursor) - table.height
+        if table.is_empty():
+            return mark.model_copy(update={"cursor": cursor, "gone": gone})
+        event_time_ms, ingest_time_ms = self._times(table)
+        return LogMark(
+            cursor=cursor,
+            tail_cursor=mark.cursor,
+            tail_rows=table.height,
+            event_time_ms=event_time_ms,
+            ingest_time_ms=ingest_time_ms,
+            gone=gone,
+        )
+
+    def _times(self, table: pl.DataFrame) -> tuple[int, int]:
+        first, second = (int(table.get_column(name).item(-1)) for name in self.time_columns)
+        return first, second
+
+
+class Chunk(NamedTuple):
+    """What was read in one go, with ids as they are; the mark after it; whether the log ended there."""
+
+    table: pl.DataFrame
+    mark: LogMark
+    ended: bool
+
+
+def event_log(store: Store, chunk_entries: int) -> Log:
+    """Return the log of events."""
+    times = ("event_time_ms", "ingest_time_ms")
+    return Log("events", store.events, event_table, "ingest_time_ms", times, chunk_entries)
+
+
+def decision_log(store: Store, chunk_entries: int) -> Log:
+    """Return the log of decisions."""
+    times = ("event_time_ms", "decided_at_ms")
+    return Log("decisions", store.decision_log, decision_table, "decided_at_ms", times, chunk_entries)
+
+
+def _cursor(place: int) -> str:
+    return str(place) if place else ""
+
+
+def place_of(cursor: str) -> int:
+    """Return how many places of the log lie before a cursor: both stores count them."""
+    return int(cursor or 0)

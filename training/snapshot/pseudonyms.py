@@ -1,0 +1,79 @@
+"""Ids and their pseudonyms in frames: partitions hold pseudonyms alone, readers who have the keys see ids.
+
+An event id that follows from the event's other columns (`service.core.event.derived_id`) is not kept at
+all: null stands for it, and the reader makes it anew out of ids or pseudonyms. One that the caller made up
+has a pseudonym of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import polars as pl
+
+from training.events import with_event_ids
+from training.snapshot.vault import IdKind, Vault
+
+_KINDS: Final[Mapping[str, IdKind]] = {
+    "user_id": "user",
+    "seller_id": "seller",
+    "item_id": "item",
+    "card_hash": "card",
+    "purchase_id": "purchase",
+    "event_id": "event",
+}
+"""What the ids in a column name."""
+
+DERIVED_FROM: Final = (
+    "kind",
+    "event_time_ms",
+    "user_id",
+    "seller_id",
+    "item_id",
+    "card_hash",
+    "purchase_id",
+    "settlement",
+)
+"""The columns that a derived event id is made of."""
+
+
+def hidden(frame: pl.DataFrame, vault: Vault) -> pl.DataFrame:
+    """Return a frame as a partition holds it: every id replaced by its pseudonym, derived event ids by null.
+
+    The pseudonyms are durable when the vault has kept them.
+    """
+    if "event_id" in frame.columns:
+        derived = with_event_ids(frame).get_column("event_id")
+        own = pl.when(pl.col("event_id") != derived).then("event_id")
+        frame = frame.with_columns(event_id=own)
+    for column, kind in _KINDS.items():
+        if column in frame.columns:
+            ids = frame.get_column(column).drop_nulls().unique()
+            pairs = vault.hide(kind, ids.filter(ids != ""))
+            frame = _replaced(frame, column, pairs.rename({"id": "from", "pseudonym": "to"}))
+    return frame
+
+
+def revealed(frame: pl.DataFrame, vault: Vault) -> pl.DataFrame:
+    """Return a frame with the ids of those pseudonyms whose key is there; the others stay."""
+    columns = [column for column in _KINDS if column in frame.columns]
+    if not columns or frame.is_empty():
+        return frame
+    there = pl.concat([frame.get_column(column).drop_nulls().unique().rename("to") for column in columns]).unique()
+    pairs = vault.reveal(there.filter(there != "")).rename({"id": "to", "pseudonym": "from"})
+    for column in columns:
+        frame = _replaced(frame, column, pairs)
+    return frame
+
+
+def with_derived_ids(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a frame of a partition with the event ids that were left out; needs the columns `DERIVED_FROM`."""
+    derived = with_event_ids(frame).get_column("event_id")
+    return frame.with_columns(event_id=pl.coalesce("event_id", derived))
+
+
+def _replaced(frame: pl.DataFrame, column: str, pairs: pl.DataFrame) -> pl.DataFrame:
+    """Return the frame with the values of a column replaced where they stand under `from`."""
+    found = frame.select(column).join(pairs, left_on=column, right_on="from", how="left", maintain_order="left")
+    return frame.with_columns(pl.coalesce(found.get_column("to"), frame.get_column(column)).alias(column))
