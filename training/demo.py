@@ -91,6 +91,7 @@ def main(
                 seed=seed, review_rate=REVIEW_RATE, decline_precision=0.8, least_declined=10, notes="make run"
             )
             trained = train(history, out / "registry", options, datetime.now(UTC), tell)
+            assert trained.version is not None, "it was told to publish"
             promote(out / "registry", trained.version, "make run", "first version of the demonstration")
             live_s = wait_followed(client, trained.version)
             _step(f"version {trained.version} trained, promoted, and live in the service after {live_s:.2f} s")

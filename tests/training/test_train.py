@@ -63,21 +63,27 @@ def summary(market: Path, registry: Path) -> TrainSummary:
     return train(market, registry, OPTIONS, NOW, silent)
 
 
+def number_of(summary: TrainSummary) -> int:
+    """Return the number of the version that a training published."""
+    assert summary.version is not None
+    return summary.version
+
+
 def test_the_same_events_and_seed_give_the_same_model(market: Path, registry: Path, summary: TrainSummary) -> None:
     """Training again with the same options writes a model file with the same bytes."""
     again = train(market, registry, OPTIONS, NOW, silent)
-    files = [version_path(registry, version) / "model.txt" for version in (summary.version, again.version)]
+    files = [version_path(registry, number_of(one)) / "model.txt" for one in (summary, again)]
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_a_published_version_can_be_promoted(registry: Path, summary: TrainSummary) -> None:
     """A version passes every check of a worker: checksums, fingerprints, golden cases."""
-    assert promote(registry, summary.version, "test", "").champion == summary.version
+    assert promote(registry, number_of(summary), "test", "").champion == summary.version
 
 
 def test_the_manifest_says_where_the_model_comes_from(market: Path, registry: Path, summary: TrainSummary) -> None:
     """The manifest names the content that it learned from, its split with gaps, parameters and seed."""
-    manifest = read_artifact(version_path(registry, summary.version)).manifest
+    manifest = read_artifact(version_path(registry, number_of(summary))).manifest
     assert manifest.source is not None
     assert manifest.split is not None
     assert manifest.split.validation is not None
@@ -88,7 +94,7 @@ def test_the_manifest_says_where_the_model_comes_from(market: Path, registry: Pa
 
 def test_scores_in_bulk_are_those_of_the_servable(market: Path, registry: Path, summary: TrainSummary) -> None:
     """A row scored alone has the bits that the same row has in a matrix."""
-    servable = Servable.load(version_path(registry, summary.version), "attempts")
+    servable = Servable.load(version_path(registry, number_of(summary)), "attempts")
     matrix = load_dataset(lambda columns: events.frames(market, columns), FEATURES, "attempts").matrix[:200]
     rows = matrix.tolist()
     assert [servable.score(row) for row in rows] == servable.score_many(rows)
