@@ -41,10 +41,10 @@ from service.store.protocol import Status, Store, Submission
 from tests.asd import Asd
 from tests.registry.build import build_artifact
 from tests.store.places import Place
-from training import events
-from training.by_entity import Spread
-from training.cluster import LocalThreads
-from training.parity import Parity, parity
+from training.data import events
+from training.judge.parity import Parity, parity
+from training.replay.by_entity import Spread
+from training.replay.cluster import LocalThreads
 from training.simulate import MarketSettings, simulate
 from training.snapshot.export import ExportOptions, take_snapshot
 from training.snapshot.read import Snapshot, open_snapshot

@@ -26,14 +26,14 @@ from service.core.windows import DAY_MS
 from service.exit_codes import run
 from service.pb import fraud_pb2 as pb
 from service.registry.promotion import promote
-from training import events
 from training.console import OUT, progress
+from training.data import events
+from training.learning.options import TrainOptions
+from training.learning.train import TrainSummary, train
 from training.live import answered, record, record_file, running_service, wait_followed
 from training.metrics import average_precision, recall_at
-from training.options import TrainOptions
 from training.pictures import draw_last_day
 from training.simulate import MarketSettings, SimulationSummary, simulate
-from training.train import TrainSummary, train
 
 REVIEW_RATE: Final = 0.02
 

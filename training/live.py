@@ -22,7 +22,7 @@ from service.client import FraudClient, event_message, purchase_message
 from service.core.event import Event, EventKind
 from service.errors import InvalidInput, StoreUnavailable, Violation
 from service.pb import fraud_pb2 as pb
-from training.events import Progress, about, batches
+from training.data.events import Progress, about, batches
 
 BATCH_EVENTS: Final = 1000
 BEYOND_MS: Final = 1 << 62

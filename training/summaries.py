@@ -11,10 +11,10 @@ import typer
 from training.console import OUT, table
 
 if TYPE_CHECKING:  # commands start faster without what they do not use
-    from training.handbook import WeekResult
-    from training.importer import ImportSummary
-    from training.runs import Run
-    from training.train import TrainSummary
+    from training.benchmark.handbook import WeekResult
+    from training.data.importer import ImportSummary
+    from training.learning.runs import Run
+    from training.learning.train import TrainSummary
 
 
 def import_values(summary: ImportSummary) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def run_line(run: Run) -> dict[str, Any]:
 
 def _changed(run: Run) -> str:
     """Return what a training was told beside the defaults."""
-    from training.options import TrainOptions  # noqa: PLC0415  brings LightGBM along
+    from training.learning.options import TrainOptions  # noqa: PLC0415  brings LightGBM along
 
     usual = TrainOptions().model_dump(mode="json")
     told = run.options.get("train", run.options)

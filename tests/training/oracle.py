@@ -13,9 +13,9 @@ from service.core.event import Event, EventKind
 from service.core.features import Feature
 from service.core.profile import Habits
 from service.core.row import row_of
-from training.events import EVENT_COLUMNS, SCHEMA
-from training.order import EventSource
-from training.profiles import Profiles
+from training.data.events import EVENT_COLUMNS, SCHEMA
+from training.replay.order import EventSource
+from training.replay.profiles import Profiles
 
 
 def frame_of(events: Sequence[Event]) -> pl.DataFrame:

@@ -12,8 +12,7 @@ import polars as pl
 import pytest
 
 from service.errors import BadSetting
-from training.fit import PARAMETERS
-from training.handbook import (
+from training.benchmark.handbook import (
     Benchmark,
     Options,
     Transactions,
@@ -24,7 +23,8 @@ from training.handbook import (
     transactions_of,
     weeks_of,
 )
-from training.online import check_online
+from training.benchmark.online import check_online
+from training.learning.fit import PARAMETERS
 
 FIRST_DAY = date(2018, 7, 1)
 DAYS = 30

@@ -13,7 +13,8 @@ from service.errors import InvalidInput, StoreUnavailable
 from service.registry.promotion import promote
 from tests.make import make_event, make_purchase
 from tests.registry.build import build_artifact
-from training import events, live
+from training import live
+from training.data import events
 
 
 def silent(what: str, done: int, total: int) -> None:

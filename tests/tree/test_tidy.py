@@ -16,7 +16,7 @@ LONG: Final = {
     "service/core/features.py": "one declaration after the other; the list is read as a whole",
     "service/core/profile.py": "what a profile holds, what an event does to it, and its image belong together",
     "tests/store/test_contract.py": "the one suite that every store passes, read as a whole",
-    "tests/training/test_import.py": "one table of ways to be wrong for each column",
+    "tests/training/data/test_import.py": "one table of ways to be wrong for each column",
 }
 """Files that may be longer, each with its reason."""
 

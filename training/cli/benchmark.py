@@ -16,7 +16,7 @@ from training.console import OUT, fail, progress, table
 from training.summaries import week_values
 
 if TYPE_CHECKING:
-    from training.events import Progress as Tell
+    from training.data.events import Progress as Tell
 
 app = typer.Typer()
 benchmark = typer.Typer(no_args_is_help=True, help="Run a published protocol on data that you have.")
@@ -41,8 +41,8 @@ def handbook(
     as_json: Json = False,
 ) -> None:
     """Run the published protocol of the Fraud Detection Handbook: train, test and judge week by week."""
-    from training.handbook import Options as HandbookOptions  # noqa: PLC0415
-    from training.handbook import import_handbook, mean_of, run  # noqa: PLC0415
+    from training.benchmark.handbook import Options as HandbookOptions  # noqa: PLC0415
+    from training.benchmark.handbook import import_handbook, mean_of, run  # noqa: PLC0415
 
     options = HandbookOptions(first_test_week.date(), weeks, train_days)
     with TemporaryDirectory(prefix="handbook-") as name, progress(quiet=as_json) as tell:
@@ -69,6 +69,6 @@ def handbook(
 
 
 def _online(events: Path, folder: Path, result: Any, options: Any, tell: Tell) -> dict[str, Any]:  # noqa: ANN401  imported late
-    from training.online import check_online  # noqa: PLC0415
+    from training.benchmark.online import check_online  # noqa: PLC0415
 
     return check_online(events, folder, result, options, tell)._asdict()

@@ -77,8 +77,8 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Import purchases from a file; FRAUD_HASH_KEY holds the key for ids that the mapping hashes."""
-    from training.importer import import_file  # noqa: PLC0415
-    from training.mapping import load_mapping  # noqa: PLC0415
+    from training.data.importer import import_file  # noqa: PLC0415
+    from training.data.mapping import load_mapping  # noqa: PLC0415
 
     key = os.environ.get("FRAUD_HASH_KEY", "").encode()
     with progress(quiet=as_json) as tell:

@@ -69,9 +69,9 @@ def retrain(
     One at a time, and safe to kill at any moment: the next one repairs or repeats.
     """
     from service.settings import load  # noqa: PLC0415
-    from training.options import TrainOptions  # noqa: PLC0415
-    from training.retrain import Folders, RetrainOptions  # noqa: PLC0415
-    from training.retrain import retrain as retrain_once  # noqa: PLC0415
+    from training.learning.options import TrainOptions  # noqa: PLC0415
+    from training.learning.retrain import Folders, RetrainOptions  # noqa: PLC0415
+    from training.learning.retrain import retrain as retrain_once  # noqa: PLC0415
 
     given = {
         "seed": seed,

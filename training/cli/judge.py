@@ -14,7 +14,7 @@ from training.cli.options import REGISTRY, SNAPSHOTS, Json, Registry, SnapshotId
 from training.console import fail, progress
 
 if TYPE_CHECKING:  # commands start faster without what they do not use
-    from training.outcomes import Outcomes
+    from training.judge.outcomes import Outcomes
     from training.snapshot.read import Snapshot
 
 app = typer.Typer()
@@ -55,11 +55,11 @@ def compare(
 ) -> None:
     """Judge every version that answered or scored in shadow on matured labels, each on what the champion scored too."""
     from service.registry.lineup_file import read_lineup  # noqa: PLC0415
-    from training.compare import champion_of  # noqa: PLC0415
-    from training.compare import compare as compare_versions  # noqa: PLC0415
-    from training.judgements import comparison_gauges, show_comparison  # noqa: PLC0415
+    from training.judge.compare import champion_of  # noqa: PLC0415
+    from training.judge.compare import compare as compare_versions  # noqa: PLC0415
+    from training.judge.judgements import comparison_gauges, show_comparison  # noqa: PLC0415
+    from training.judge.textfile import write_families  # noqa: PLC0415
     from training.snapshot.read import open_snapshot  # noqa: PLC0415
-    from training.textfile import write_families  # noqa: PLC0415
 
     opened = open_snapshot(snapshots, snapshot, reveal=False)
     outcomes = _outcomes(opened, cutoff, label_delay_days)
@@ -108,11 +108,11 @@ def backtest(
     A threshold that is not given stays what it was; with --version it is that version's own, and with --blend
     the one that stops as many purchases as were stopped.
     """
-    from training.backtest import backtest as judge_sides  # noqa: PLC0415
-    from training.backtest import caught_by_pattern, pattern_names, write_changed  # noqa: PLC0415
-    from training.events import frames  # noqa: PLC0415
-    from training.judgements import show_backtest  # noqa: PLC0415
-    from training.proposal import Proposal, Recorded, decide_anew  # noqa: PLC0415
+    from training.data.events import frames  # noqa: PLC0415
+    from training.judge.backtest import backtest as judge_sides  # noqa: PLC0415
+    from training.judge.backtest import caught_by_pattern, pattern_names, write_changed  # noqa: PLC0415
+    from training.judge.judgements import show_backtest  # noqa: PLC0415
+    from training.judge.proposal import Proposal, Recorded, decide_anew  # noqa: PLC0415
     from training.snapshot.read import open_snapshot  # noqa: PLC0415
 
     versions = _versions(version, blend)
@@ -152,10 +152,10 @@ def drift(
     """Measure how far recent decisions have drifted from a version's training: features, and its score."""
     from service.registry.artifact import read_manifest, version_path  # noqa: PLC0415
     from service.registry.lineup_file import read_lineup  # noqa: PLC0415
-    from training.drift import measure_drift, newest_decision_ms  # noqa: PLC0415
-    from training.judgements import drift_gauges, show_drift  # noqa: PLC0415
+    from training.judge.drift import measure_drift, newest_decision_ms  # noqa: PLC0415
+    from training.judge.judgements import drift_gauges, show_drift  # noqa: PLC0415
+    from training.judge.textfile import write_families  # noqa: PLC0415
     from training.snapshot.read import open_snapshot  # noqa: PLC0415
-    from training.textfile import write_families  # noqa: PLC0415
 
     opened = open_snapshot(snapshots, snapshot, reveal=False)
     if version is None:
@@ -176,7 +176,7 @@ def drift(
 
 
 def _outcomes(opened: Snapshot, cutoff: datetime | None, label_delay_days: float) -> Outcomes:
-    from training.outcomes import Maturity, load_outcomes  # noqa: PLC0415
+    from training.judge.outcomes import Maturity, load_outcomes  # noqa: PLC0415
 
     newest_ms = opened.manifest.newest_ingest_ms
     cutoff_ms = newest_ms if cutoff is None else int(cutoff.replace(tzinfo=UTC).timestamp() * 1000)

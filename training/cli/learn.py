@@ -19,7 +19,7 @@ from training.console import OUT, progress, show, table
 from training.summaries import run_line, show_training
 
 if TYPE_CHECKING:  # commands start faster without what they do not use
-    from training.cluster import Cluster
+    from training.replay.cluster import Cluster
     from training.snapshot.read import Snapshot
 
 app = typer.Typer()
@@ -72,8 +72,8 @@ def train(
 
     Killed at any step, it leaves a run that `runs` shows as killed and --resume goes on with.
     """
-    from training.options import TrainOptions  # noqa: PLC0415
-    from training.train import train as train_model  # noqa: PLC0415
+    from training.learning.options import TrainOptions  # noqa: PLC0415
+    from training.learning.train import train as train_model  # noqa: PLC0415
 
     given = {
         "seed": seed,
@@ -109,7 +109,7 @@ def runs(
     as_json: Json = False,
 ) -> None:
     """List the runs, the newest first: what they were given and what came of them; `killed` when their process died."""
-    from training.runs import read_runs  # noqa: PLC0415
+    from training.learning.runs import read_runs  # noqa: PLC0415
 
     listed = read_runs(folder, registry)[:limit]
     if as_json:
@@ -141,7 +141,7 @@ def score(
     from service.registry.artifact import read_manifest, version_path  # noqa: PLC0415
     from service.registry.lineup_file import read_lineup  # noqa: PLC0415
     from service.registry.servable import Servable  # noqa: PLC0415
-    from training.bulk import score_source  # noqa: PLC0415
+    from training.learning.bulk import score_source  # noqa: PLC0415
 
     source = _source(events, snapshot, snapshots)
     if version is None:
@@ -159,7 +159,7 @@ def score(
 
 @contextmanager
 def _cluster(address: str) -> Iterator[Cluster | None]:
-    from training.cluster import cluster_at  # noqa: PLC0415
+    from training.replay.cluster import cluster_at  # noqa: PLC0415
 
     with cluster_at(address) if address else nullcontext() as cluster:
         yield cluster

@@ -13,7 +13,7 @@ from training.cli.options import REGISTRY, SNAPSHOTS, Dask, Json, Registry, Snap
 from training.console import OUT, fail, progress, show, table
 
 if TYPE_CHECKING:  # commands start faster without what they do not use
-    from training.parity import Parity
+    from training.judge.parity import Parity
 
 app = typer.Typer()
 
@@ -36,13 +36,13 @@ def parity(
     as_json: Json = False,
 ) -> None:
     """Replay the rows of recorded decisions from the revisions that they read; ends with 1 when any value differs."""
-    from training.by_entity import Spread  # noqa: PLC0415
-    from training.cluster import cluster_at  # noqa: PLC0415
-    from training.judgements import numbers  # noqa: PLC0415
-    from training.parity import parity as compare  # noqa: PLC0415
-    from training.parity import parity_gauges, parity_values  # noqa: PLC0415
+    from training.judge.judgements import numbers  # noqa: PLC0415
+    from training.judge.parity import parity as compare  # noqa: PLC0415
+    from training.judge.parity import parity_gauges, parity_values  # noqa: PLC0415
+    from training.judge.textfile import write_families  # noqa: PLC0415
+    from training.replay.by_entity import Spread  # noqa: PLC0415
+    from training.replay.cluster import cluster_at  # noqa: PLC0415
     from training.snapshot.read import open_snapshot  # noqa: PLC0415
-    from training.textfile import write_families  # noqa: PLC0415
 
     opened = open_snapshot(snapshots, snapshot)
     with progress(quiet=as_json) as tell, cluster_at(dask) as cluster:

@@ -42,9 +42,9 @@ def replay(
     An event file is replayed in one go, unless --dask or --partitions is given; the rows are the same.
     """
     from service.core.features import FEATURES  # noqa: PLC0415  other commands start faster without it
-    from training.by_entity import Spread  # noqa: PLC0415
-    from training.cluster import cluster_at  # noqa: PLC0415
-    from training.rows_file import write_rows, write_rows_by_entity  # noqa: PLC0415
+    from training.replay.by_entity import Spread  # noqa: PLC0415
+    from training.replay.cluster import cluster_at  # noqa: PLC0415
+    from training.replay.rows_file import write_rows, write_rows_by_entity  # noqa: PLC0415
     from training.snapshot.read import open_snapshot  # noqa: PLC0415
 
     *sources, out = files

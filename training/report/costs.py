@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from service.registry.manifest import ThresholdChoice
-from training.calibrate import Costs
+from training.learning.calibrate import Costs
 from training.metrics import Column
 from training.report.chart import DECLINE, FRAUD, INK, REVIEW, Chart, drawn, legend_above
 from training.report.curves import LEAST_SCORE, mark_thresholds, score_axis

@@ -10,7 +10,7 @@ import numpy as np
 from service.core.features import Feature
 from service.registry.manifest import Baseline, Histogram
 from training.metrics import Column, drift
-from training.replay import Matrix
+from training.replay.stream import Matrix
 from training.report.judged import JudgedRows
 
 SLIGHT: Final = 0.1

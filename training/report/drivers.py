@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 from service.core.features import Feature
+from training.learning.model import Model
 from training.metrics import Column
-from training.model import Model
 from training.report.chart import INK, LINE, drawn
 from training.report.judged import JudgedRows
 

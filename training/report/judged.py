@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from training.kernel import Integers
 from training.metrics import Column, Labels
-from training.replay import Matrix
+from training.replay.kernel import Integers
+from training.replay.stream import Matrix
 
 Flags = npt.NDArray[np.bool_]
 

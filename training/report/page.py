@@ -9,11 +9,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from service.core.features import Feature
 from service.registry.manifest import Interval, Manifest
-from training.calibrate import Costs
-from training.evidence import baseline_of
+from training.learning.calibrate import Costs
+from training.learning.evidence import baseline_of
+from training.learning.model import Model
 from training.metrics import BOOTSTRAP_ROUNDS
-from training.model import Model
-from training.replay import Matrix
+from training.replay.stream import Matrix
 from training.report import words
 from training.report.costs import ASSUMED, cost_charts
 from training.report.curves import calibration, histogram, precision_recall, roc

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from service.core.event import EventKind
-from training import events
+from training.data import events
 from training.simulate import aftermath
 from training.simulate.aftermath import Stream, Truth, stream_of
 from training.simulate.fraud import PATTERNS, Scheme, play

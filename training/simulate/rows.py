@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from service.core.event import EventKind
-from training import events
+from training.data import events
 from training.simulate.aftermath import Stream, Truth
 from training.simulate.fraud import PATTERNS
 from training.simulate.purchases import Purchases

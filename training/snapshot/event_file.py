@@ -9,7 +9,7 @@ from typing import Final
 import polars as pl
 
 from service.core.event import FOLLOW_UPS, EventKind
-from training.events import EVENT_COLUMNS, EventFile, Progress, counted, write
+from training.data.events import EVENT_COLUMNS, EventFile, Progress, counted, write
 from training.snapshot.read import Snapshot
 from training.snapshot.schema import ENTITY_COLUMNS
 

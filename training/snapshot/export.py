@@ -22,7 +22,7 @@ import polars as pl
 from service.core.profile import Habits
 from service.registry.files import sync_directory
 from service.store.protocol import Store
-from training.events import Progress
+from training.data.events import Progress
 from training.snapshot.folder import (
     LATEST,
     drop_checkpoint,

@@ -12,7 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from training.events import with_event_ids
+from training.data.events import with_event_ids
 from training.snapshot.vault import IdKind, Vault
 
 _KINDS: Final[Mapping[str, IdKind]] = {

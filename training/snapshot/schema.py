@@ -12,7 +12,7 @@ from typing import Final
 
 import polars as pl
 
-from training.events import EVENT_COLUMNS, SCHEMA
+from training.data.events import EVENT_COLUMNS, SCHEMA
 
 SCHEMA_VERSION: Final = 1
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from service.core.decision import DecisionRecord, VersionScore
 from service.core.event import FOLLOW_UPS, KINDS, Event
 from service.store.protocol import LoggedEvent, Revisions
-from training.events import EVENT_COLUMNS
+from training.data.events import EVENT_COLUMNS
 from training.snapshot.schema import DECISION_SCHEMA, ENTITY_COLUMNS, EVENT_SCHEMA, MISSING_COLUMNS, REVISION_COLUMNS
 
 _EVENT_VALUES: Final = attrgetter(*EVENT_COLUMNS)

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from service.errors import BadSetting
-from training.events import Progress
+from training.data.events import Progress
 from training.snapshot.folder import manifest_path, read_manifest
 from training.snapshot.manifest import KINDS, Kind, Partition, SnapshotManifest, content_hash
 from training.snapshot.read import SCHEMAS, read_partition

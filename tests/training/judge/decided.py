@@ -11,7 +11,7 @@ from service.core.decision import Decision
 from service.core.event import Event, EventKind, Settlement
 from service.core.windows import DAY_MS
 from tests.make import NOW_MS, make_event
-from training.events import frame_of
+from training.data.events import frame_of
 from training.snapshot.schema import DECISION_SCHEMA, EVENT_SCHEMA, MISSING_COLUMNS
 
 OLD_MS = NOW_MS - 30 * DAY_MS

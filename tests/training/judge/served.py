@@ -30,7 +30,7 @@ from service.store.lmdb import LmdbStore
 from service.store.protocol import Submission
 from tests.make import NOW_MS, make_event, make_purchase
 from tests.registry.build import build_artifact
-from training.events import silent
+from training.data.events import silent
 from training.snapshot.export import ExportOptions, take_snapshot
 
 PURCHASES: Final = 120

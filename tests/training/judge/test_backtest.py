@@ -17,7 +17,7 @@ from service.core.decision import Decision, DegradedRule, Thresholds, decide
 from service.core.windows import DAY_MS
 from tests.make import NOW_MS
 from tests.training.judge.decided import MadeLog, confirmed, decision
-from training.backtest import (
+from training.judge.backtest import (
     Limits,
     Tally,
     backtest,
@@ -27,7 +27,7 @@ from training.backtest import (
     limits_as_before,
     write_changed,
 )
-from training.outcomes import Maturity, Outcomes, load_outcomes
+from training.judge.outcomes import Maturity, Outcomes, load_outcomes
 
 APPROVE, REVIEW, DECLINE = (int(one) for one in Decision)
 

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.exit_codes import ExitCode
 from tests.training.judge.served import PURCHASES
 from tests.training.test_cli import Shell
-from training.events import write
+from training.data.events import write
 
 
 @pytest.fixture

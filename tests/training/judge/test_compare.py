@@ -13,9 +13,9 @@ from service.core.windows import DAY_MS
 from service.errors import BadSetting
 from tests.make import NOW_MS
 from tests.training.judge.decided import MadeLog, confirmed, decision
-from training.compare import CALIBRATION, RANKING, champion_of, compare
+from training.judge.compare import CALIBRATION, RANKING, champion_of, compare
+from training.judge.outcomes import Maturity, Outcomes, groups, labels, load_outcomes, scores_of
 from training.metrics import average_precision, difference, estimate, recall_at, roc_auc
-from training.outcomes import Maturity, Outcomes, groups, labels, load_outcomes, scores_of
 
 MATURITY = Maturity(NOW_MS, 7 * DAY_MS)
 

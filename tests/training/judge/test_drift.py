@@ -17,7 +17,7 @@ from service.registry.manifest import Baseline, Histogram, Manifest
 from tests.registry.build import make_manifest
 from tests.training.judge.decided import OLD_MS, MadeLog, decision
 from tests.training.judge.served import PURCHASES
-from training.drift import SCORE, Drift, drift_of, measure_drift, newest_decision_ms
+from training.judge.drift import SCORE, Drift, drift_of, measure_drift, newest_decision_ms
 from training.metrics import drift
 from training.snapshot.read import Snapshot
 

@@ -13,8 +13,8 @@ from service.core.windows import DAY_MS
 from service.errors import BadSetting
 from tests.make import NOW_MS
 from tests.training.judge.decided import OLD_MS, MadeLog, cleared, confirmed, decision, settled
-from training.facts import Truth
-from training.outcomes import Maturity, Outcomes, load_outcomes
+from training.judge.outcomes import Maturity, Outcomes, load_outcomes
+from training.learning.facts import Truth
 
 MATURITY = Maturity(NOW_MS, 7 * DAY_MS)
 

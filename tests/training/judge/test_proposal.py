@@ -15,9 +15,9 @@ from service.registry.artifact import version_path
 from service.registry.servable import Servable
 from tests.training.judge.decided import MadeLog, decision
 from tests.training.judge.served import PURCHASES
-from training.outcomes import Maturity, Outcomes, load_outcomes, scores_of
-from training.proposal import Proposal, Recorded, decide_anew, rescored, row_scores
-from training.recorded_rows import RecordedRows
+from training.judge.outcomes import Maturity, Outcomes, load_outcomes, scores_of
+from training.judge.proposal import Proposal, Recorded, decide_anew, rescored, row_scores
+from training.judge.recorded_rows import RecordedRows
 from training.snapshot.read import Snapshot
 
 

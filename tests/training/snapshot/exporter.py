@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tests.store.places import Place
 from tests.training.snapshot.scenes import holds_the_logs, purchases, record, take
-from training.events import silent
+from training.data.events import silent
 from training.snapshot.folder import read_manifest, snapshots
 from training.snapshot.verify import verify
 

@@ -12,7 +12,7 @@ from service.core.event import FOLLOW_UPS, KINDS, EntityKind, Event, EventKind
 from service.store.protocol import LoggedEvent, Store, Submission
 from tests.make import NOW_MS, make_event, make_purchase, make_stream
 from tests.store.decisions import make_decision
-from training.events import Progress, silent
+from training.data.events import Progress, silent
 from training.snapshot.export import ExportOptions, Taken, take_snapshot
 from training.snapshot.read import Snapshot, open_snapshot
 from training.snapshot.schema import ENTITY_COLUMNS, MISSING_COLUMNS, REVISION_COLUMNS

@@ -11,7 +11,7 @@ import pytest
 from service.errors import BadSetting
 from service.store.protocol import Store
 from tests.training.snapshot.scenes import holds_the_logs, purchases, record, rows, take
-from training.events import silent
+from training.data.events import silent
 from training.snapshot.delete import delete_snapshot
 from training.snapshot.folder import manifest_path, read_manifest, snapshots
 from training.snapshot.read import open_snapshot

@@ -14,7 +14,7 @@ from service.exit_codes import ExitCode
 from tests.store.places import Place
 from tests.training.snapshot.scenes import purchases, record
 from training.__main__ import main
-from training.events import about
+from training.data.events import about
 from training.snapshot.folder import read_manifest
 
 COMMANDS = ("snapshot", "snapshots", "snapshots delete", "snapshots export", "verify")

@@ -15,7 +15,7 @@ from service.store.protocol import EventPage, Store
 from tests.store.places import Place
 from tests.training.snapshot import exporter
 from tests.training.snapshot.scenes import holds_the_logs, purchases, record, stream, take
-from training.events import silent
+from training.data.events import silent
 from training.snapshot.delete import delete_snapshot
 from training.snapshot.folder import read_checkpoint, read_manifest, snapshots
 from training.snapshot.verify import verify

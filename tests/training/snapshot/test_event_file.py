@@ -12,8 +12,8 @@ from service.core.features import FEATURES
 from service.store.protocol import Store
 from tests.make import NOW_MS, make_event
 from tests.training.snapshot.scenes import logged, purchases, record, stream, take
-from training.events import batches, scan, silent
-from training.rows_file import write_rows
+from training.data.events import batches, scan, silent
+from training.replay.rows_file import write_rows
 from training.snapshot.event_file import write_event_file
 from training.snapshot.read import open_snapshot
 

@@ -27,7 +27,7 @@ from tests.training.snapshot.scenes import (
     stream,
     take,
 )
-from training.events import silent
+from training.data.events import silent
 from training.snapshot.folder import read_manifest, snapshots
 from training.snapshot.log import decision_log
 from training.snapshot.manifest import LogMark

@@ -1,0 +1,1 @@
+"""Tests of event files and the simulated market."""

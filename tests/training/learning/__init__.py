@@ -1,0 +1,1 @@
+"""Tests of learning: from rows to a published version."""

@@ -1,0 +1,1 @@
+"""Published protocols, offline and through a running service."""

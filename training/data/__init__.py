@@ -1,0 +1,1 @@
+"""Event files: what they hold, and how data from elsewhere becomes one."""

@@ -1,0 +1,1 @@
+"""Judging what is live, on the decisions that were served."""

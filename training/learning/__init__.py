@@ -1,0 +1,1 @@
+"""From rows to a published version: datasets, fitting, tuning, calibration, runs."""

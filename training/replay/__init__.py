@@ -1,0 +1,1 @@
+"""Replay: from recorded events to the rows that the service built of them."""
