@@ -1,6 +1,7 @@
 # `make` alone lists what there is. Everything runs in .venv, which the first target makes by itself.
 
 PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest --numprocesses=auto --dist=worksteal
 STAMP := .venv/.installed
 UV_COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url
@@ -23,15 +24,15 @@ run: setup ## Show everything once: simulate, record, train, promote, score; end
 serve: setup ## Serve until Ctrl-C
 	@$(PYTHON) -m service serve
 
-test: setup ## Run the tests
-	@$(PYTHON) -m pytest
+test: setup ## Run the tests, on all cores
+	@$(PYTEST)
 
 check: setup ## Run everything that must hold: format, lint, types, import contracts, tests
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
-	@$(PYTHON) -m pytest
+	@$(PYTEST)
 
 format: setup ## Format the code and fix what can be fixed
 	@.venv/bin/ruff check --fix --quiet . || true

@@ -108,8 +108,9 @@ class _Layout:
     def __init__(self, kind: EntityKind, wanted: Sequence[Reading]) -> None:
         schema = SCHEMAS[kind]
         totals = {reading.name for reading in wanted if reading.form == "total"}
-        if any(reading.form == "day_part" for reading in wanted):
-            totals |= {f"day_part_{part}" for part in range(DAY_PARTS)}
+        parts = {f"day_part_{part}" for part in range(DAY_PARTS)}
+        if totals & parts or any(reading.form == "day_part" for reading in wanted):
+            totals |= parts  # an action counts one of them by its time: all are kept, or none
         recents = {reading.name for reading in wanted if reading.form in {"size", "met"}}
         measured = {(WINDOWS[reading.window].series, reading.name) for reading in wanted if reading.window}
         self.scalars = {scalar.name: scalar for scalar in schema.scalars if scalar.name in totals}
