@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
 import typer
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, JustifyMethod
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from service.exit_codes import ExitCode
 
+WIDE: Final = 140
+"""Characters in a line of what is no terminal, unless COLUMNS says otherwise: files and pipes need no narrow tables."""
+
 OUT: Final = Console()
+if not OUT.is_terminal and "COLUMNS" not in os.environ:
+    OUT.width = WIDE
 ERR: Final = Console(stderr=True)
 
 Tell = Callable[[str, int, int], None]
@@ -53,10 +60,11 @@ def show(values: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
-    """Return a table with the columns of the first row; numbers stand right."""
-    shown = Table()
+    """Return a table with the columns of the first row; numbers stand right, and what names a row is never broken."""
+    shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name, value in rows[0].items():
-        shown.add_column(name.replace("_", " "), justify="left" if isinstance(value, str) else "right")
+        justify: JustifyMethod = "left" if isinstance(value, str) else "right"
+        shown.add_column(name.replace("_", " "), justify=justify, no_wrap=not shown.columns, overflow="fold")
     for row in rows:
         shown.add_row(*(cell(row.get(name)) for name in rows[0]))
     return shown

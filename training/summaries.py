@@ -40,17 +40,16 @@ def week_values(week: WeekResult) -> dict[str, Any]:
 
 
 def run_line(run: Run) -> dict[str, Any]:
-    """Return a run as a line of a table; AP is the average precision on the part that judges."""
+    """Return a run as a line of a table: AP on the part that judges, and its gain over the champion there."""
     against = run.comparison
     return {
         "run": run.id,
-        "command": run.command,
         "state": run.state,
         "data": "" if run.source is None else run.source.id,
-        "options": _changed(run),
         "AP": run.average_precision,
-        "vs champion": "" if against is None else f"{against.difference.value:+.4f}",
+        "gain": "" if against is None else f"{against.difference.value:+.4f}",
         "version": run.version,
+        "options": " ".join([*([] if run.command == "train" else [run.command]), _changed(run)]),
     }
 
 
