@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, JustifyMethod
+from rich.console import Console, ConsoleDimensions, JustifyMethod
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -20,9 +20,18 @@ from service.exit_codes import ExitCode
 WIDE: Final = 140
 """Characters in a line of what is no terminal, unless COLUMNS says otherwise: files and pipes need no narrow tables."""
 
-OUT: Final = Console()
-if not OUT.is_terminal and "COLUMNS" not in os.environ:
-    OUT.width = WIDE
+
+class _Output(Console):
+    """Standard output: as wide as the terminal, and wide where there is none."""
+
+    @property
+    def size(self) -> ConsoleDimensions:  # type: ignore[misc]  # nobody sets it
+        """Return how much fits on it."""
+        size = super().size
+        return size if self.is_terminal or "COLUMNS" in os.environ else ConsoleDimensions(WIDE, size.height)
+
+
+OUT: Final[Console] = _Output()
 ERR: Final = Console(stderr=True)
 
 Tell = Callable[[str, int, int], None]

@@ -4,43 +4,18 @@ from __future__ import annotations
 
 import json
 import stat
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from service.exit_codes import ExitCode
 from tests.store.places import Place
 from tests.training.snapshot.scenes import purchases, record
-from training.__main__ import main
+from tests.training.test_cli import Shell
 from training.data.events import about
 from training.snapshot.folder import read_manifest
 
 COMMANDS = ("snapshot", "snapshots", "snapshots delete", "snapshots export", "verify")
-
-
-class Shell:
-    """Runs `python -m training …` in this process, on a store and a folder of snapshots of its own."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        """Get what it needs."""
-        self._monkeypatch = monkeypatch
-        self._capsys = capsys
-
-    def __call__(self, *arguments: object) -> tuple[int, str, str]:
-        """Return the exit code, standard output and standard error."""
-        self._monkeypatch.setattr(sys, "argv", ["training", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = self._capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    def json(self, *arguments: object) -> Any:
-        """Return what a command prints with --json; it ends well."""
-        code, out, _ = self(*arguments, "--json")
-        assert code == ExitCode.OK
-        return json.loads(out)
 
 
 @pytest.fixture
