@@ -24,8 +24,8 @@ WIDE: Final = 140
 class _Output(Console):
     """Standard output: as wide as the terminal, and wide where there is none."""
 
-    @property
-    def size(self) -> ConsoleDimensions:  # type: ignore[misc]  # nobody sets it
+    @property  # type: ignore[misc]  # nobody sets it
+    def size(self) -> ConsoleDimensions:
         """Return how much fits on it."""
         size = super().size
         return size if self.is_terminal or "COLUMNS" in os.environ else ConsoleDimensions(WIDE, size.height)
