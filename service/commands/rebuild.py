@@ -25,6 +25,9 @@ def command(
     switch: Annotated[
         bool, typer.Option("--switch", help="With --into: exchange the directories at the end; stop the service first.")
     ] = False,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="No service uses the store: also make profiles that are not there.")
+    ] = False,
     max_memory_mb: Annotated[
         int, typer.Option(help="Memory for profiles, in MiB; less takes more passes.", min=1)
     ] = 1024,
@@ -39,7 +42,7 @@ def command(
     """
     from service.commands.rebuilding import Wish, run  # noqa: PLC0415  other commands start faster without it
 
-    run(config, Wish(into, into_prefix, switch, verify, max_memory_mb << 20, max_events_per_s), as_json=as_json)
+    run(config, Wish(into, into_prefix, switch, verify, alone, max_memory_mb << 20, max_events_per_s), as_json=as_json)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -30,6 +30,7 @@ class Wish(NamedTuple):
     into_prefix: str
     switch: bool
     verify: bool
+    alone: bool
     max_memory_bytes: int
     max_events_per_s: int
 
@@ -39,10 +40,10 @@ def run(config: Path | None, wish: Wish, *, as_json: bool) -> None:
     settings = load(config)
     target = _target(settings, wish)
     expires = settings.store.kind == "aerospike" and settings.store.aerospike.profile_ttl_s > 0
-    plan = Plan(wish.verify, target is not None, expires, wish.max_memory_bytes, wish.max_events_per_s)
+    plan = Plan(wish.verify, wish.alone or target is not None, expires, wish.max_memory_bytes, wish.max_events_per_s)
     with _Shown(quiet=as_json) as shown:
         if target is None:
-            report, carried = _in_place(settings, plan, shown), None
+            report, carried = _in_place(settings, plan, shown, alone=wish.alone), None
         else:
             report, carried = _into(settings, target, plan, shown, switch=wish.switch)
     _print(report, carried, as_json=as_json)
@@ -79,9 +80,11 @@ def _target(settings: Settings, wish: Wish) -> Settings | None:
     return settings.model_copy(update={"store": store.model_copy(update=changed)})
 
 
-def _in_place(settings: Settings, plan: Plan, shown: _Shown) -> Report:
+def _in_place(settings: Settings, plan: Plan, shown: _Shown, *, alone: bool) -> Report:
     store = open_store(settings)
     try:
+        if alone:
+            _refuse_while_served(store, "--alone")
         return rebuild(store, settings.ingest.habits, plan, shown.rebuilding)
     finally:
         store.close()
@@ -93,7 +96,7 @@ def _into(
     source = open_store(settings)
     try:
         if switch:
-            _refuse_while_served(source)
+            _refuse_while_served(source, "--switch")
         fresh = open_store(target)
         try:
             carried = transfer(source, fresh, plan.max_events_per_s, shown.carrying)
@@ -104,11 +107,11 @@ def _into(
         source.close()
 
 
-def _refuse_while_served(source: Store) -> None:
-    """Raise BadSetting while another process reads the store: what it goes on to write would be left behind."""
+def _refuse_while_served(source: Store, option: str) -> None:
+    """Raise BadSetting while another process reads the store: what it goes on to write would be lost or left behind."""
     others = source.other_processes() if isinstance(source, LmdbStore) else []
     if others:
-        raise BadSetting(f"--switch: stop the service first, process {', '.join(map(str, others))} has the store open")
+        raise BadSetting(f"{option}: stop the service first, process {', '.join(map(str, others))} has the store open")
 
 
 def _switched(settings: Settings, wish: Wish) -> str:

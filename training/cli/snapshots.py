@@ -1,4 +1,4 @@
-"""Commands on snapshots: snapshot, snapshots (delete, export), verify."""
+"""Commands on snapshots: snapshot, snapshots (delete, export, restore), verify."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # commands start faster without what they do not use
 
 app = typer.Typer()
 snapshots = typer.Typer(
-    help="List the snapshots of a folder; delete one, or write one as an event file.",
+    help="List the snapshots of a folder; delete one, write one as an event file, or restore a lost store.",
     epilog="Examples:\n\n  python -m training snapshots --json\n\n  python -m training snapshots delete s000003",
 )
 app.add_typer(snapshots, name="snapshots")
@@ -73,7 +73,7 @@ def snapshot(
 
 @snapshots.callback(invoke_without_command=True)
 def list_(context: typer.Context, folder: Snapshots = SNAPSHOTS, as_json: Json = False) -> None:
-    """List the snapshots of a folder; delete one, or write one as an event file."""
+    """List the snapshots of a folder; delete one, write one as an event file, or restore a lost store."""
     from training.snapshot.folder import read_manifest  # noqa: PLC0415
     from training.snapshot.folder import snapshots as ids  # noqa: PLC0415
 
@@ -113,6 +113,25 @@ def export(
     with progress(quiet=as_json) as tell:
         file = write_event_file(open_snapshot(folder, id_), out, tell)
     show({"path": str(file.path), "events": file.rows, "content_hash": file.content_hash}, as_json=as_json)
+
+
+@snapshots.command(
+    epilog="Example: python -m training snapshots restore latest --config fresh.toml, "
+    "then python -m service rebuild --alone --config fresh.toml"
+)
+def restore(id_: Id, config: Config = None, folder: Snapshots = SNAPSHOTS, as_json: Json = False) -> None:
+    """Put the events of a snapshot into the log of a fresh store that the settings name: for one that was lost."""
+    from service.settings import load  # noqa: PLC0415
+    from service.store.opening import open_store  # noqa: PLC0415
+    from training.snapshot.read import open_snapshot  # noqa: PLC0415
+    from training.snapshot.restore import restore as put_back  # noqa: PLC0415
+
+    opened = open_snapshot(folder, id_)
+    with closing(open_store(load(config))) as store, progress(quiet=as_json) as tell:
+        events = put_back(opened, store, tell)
+    show({"id": opened.manifest.id, "events": events}, as_json=as_json)
+    if not as_json:
+        OUT.print("next: make the profiles with `python -m service rebuild --alone`, with the same settings")
 
 
 @app.command(epilog="Examples:\n\n  python -m training verify\n\n  python -m training verify s000003 --json")

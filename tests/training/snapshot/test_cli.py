@@ -15,7 +15,7 @@ from tests.training.test_cli import Shell
 from training.data.events import about
 from training.snapshot.folder import read_manifest
 
-COMMANDS = ("snapshot", "snapshots", "snapshots delete", "snapshots export", "verify")
+COMMANDS = ("snapshot", "snapshots", "snapshots delete", "snapshots export", "snapshots restore", "verify")
 
 
 @pytest.fixture
