@@ -175,13 +175,20 @@ def change(registry: Path, number: int, versions: Sequence[int], present: Lineup
 
 
 def memory_kb(process_id: int) -> dict[str, int]:
-    """Return the memory of a process: what is its own, and with it what it has mapped of files.
+    """Return the resident memory of a process: all of it, what is the mapped store's, and the rest, which is its own.
 
-    Of the latter most is the store, page by page as it is written and read: the kernel's cache, which it takes back.
+    Pages of the store are the kernel's cache, which it takes back; they come as decisions are written and read.
     """
-    lines = Path(f"/proc/{process_id}/status").read_text(encoding="ascii").splitlines()
-    values = dict(line.split(":", 1) for line in lines)
-    return {"rss_kb": int(values["VmRSS"].split()[0]), "own_kb": int(values["RssAnon"].split()[0])}
+    process = Path(f"/proc/{process_id}")
+    status = dict(line.split(":", 1) for line in (process / "status").read_text(encoding="ascii").splitlines())
+    rss_kb, store_kb, in_store = int(status["VmRSS"].split()[0]), 0, False
+    for line in (process / "smaps").read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition(":")
+        if "-" in name.split()[0]:  # a mapping begins: addresses, rights, and the file
+            in_store = line.endswith("/data.mdb")
+        elif in_store and name == "Rss":
+            store_kb += int(value.split()[0])
+    return {"rss_kb": rss_kb, "store_kb": store_kb, "own_kb": rss_kb - store_kb}
 
 
 def live_everywhere(client: FraudClient, workers: int, revision: int) -> bool:
