@@ -22,6 +22,7 @@ from service.core.history import Change, History
 from service.core.profile import Habits, Update, updates_of
 from service.errors import BadSetting
 from service.finding import Finding, compare, restored
+from service.pace import Pace
 from service.store.protocol import EventPage, LoggedEvent, Replacement, Store
 
 PAGE_EVENTS: Final = 1000
@@ -99,21 +100,6 @@ class Share(NamedTuple):
     def halves(self) -> tuple[Share, Share]:
         """Return two shares of half the size."""
         return Share(2 * self.modulus, self.remainder), Share(2 * self.modulus, self.remainder + self.modulus)
-
-
-class Pace:
-    """Keeps reading below a number of events a second; 0 = no bound."""
-
-    def __init__(self, max_events_per_s: int) -> None:
-        """Begin now."""
-        self._per_s = max_events_per_s
-        self._free_at_s = time.monotonic()
-
-    def spend(self, events: int) -> None:
-        """Wait until so many more may be read."""
-        if self._per_s:
-            self._free_at_s = max(self._free_at_s, time.monotonic() - 1.0) + events / self._per_s
-            time.sleep(max(0.0, self._free_at_s - time.monotonic()))
 
 
 def rebuild(store: Store, habits: Habits, plan: Plan, tell: Callable[[Progress], object] = bool) -> Report:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from service.errors import BadSetting, StoreUnavailable
-from service.rebuild import PAGE_EVENTS, Pace
+from service.pace import Pace
+from service.rebuild import PAGE_EVENTS
 from service.store.protocol import Status, Store, Submission
 
 PAGE_DECISIONS: Final = 500

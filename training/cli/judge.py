@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +10,18 @@ import typer
 
 from service.core.windows import DAY_MS
 from service.exit_codes import ExitCode
-from training.cli.options import REGISTRY, SNAPSHOTS, Json, Registry, SnapshotId, Snapshots, checked_options
+from training.cli.options import (
+    DATES,
+    REGISTRY,
+    SNAPSHOTS,
+    Json,
+    MetricsFile,
+    Registry,
+    SnapshotId,
+    Snapshots,
+    checked_options,
+    milliseconds,
+)
 from training.console import fail, progress
 
 if TYPE_CHECKING:  # commands start faster without what they do not use
@@ -22,15 +33,12 @@ app = typer.Typer()
 Cutoff = Annotated[
     datetime | None,
     typer.Option(
-        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
+        formats=DATES,
         help="Judge by what was known then (UTC).",
         show_default="all that the snapshot holds",
     ),
 ]
 LabelDelay = Annotated[float, typer.Option(min=0.0, help="Purchases younger than that are left out.")]
-MetricsFile = Annotated[
-    Path | None, typer.Option("--metrics", help="Also write gauges for node-exporter's textfile collector (*.prom).")
-]
 
 
 @app.command(
@@ -179,8 +187,10 @@ def _outcomes(opened: Snapshot, cutoff: datetime | None, label_delay_days: float
     from training.judge.outcomes import Maturity, load_outcomes  # noqa: PLC0415
 
     newest_ms = opened.manifest.newest_ingest_ms
-    cutoff_ms = newest_ms if cutoff is None else int(cutoff.replace(tzinfo=UTC).timestamp() * 1000)
-    return load_outcomes(opened, Maturity(cutoff_ms, int(label_delay_days * DAY_MS)))
+    cutoff_ms = milliseconds(cutoff)
+    return load_outcomes(
+        opened, Maturity(newest_ms if cutoff_ms is None else cutoff_ms, int(label_delay_days * DAY_MS))
+    )
 
 
 def _heading(opened: Snapshot, outcomes: Outcomes) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from training.cli import train_options as options_of
-from training.cli.options import REGISTRY, SNAPSHOTS, Habits, Json, Registry, Snapshots, checked_options
-from training.cli.train_options import RUNS, Dask, Runs, train_values
+from training.cli.options import REGISTRY, SNAPSHOTS, Dask, Habits, Json, Registry, Snapshots, checked_options
+from training.cli.train_options import RUNS, Runs, train_values
 from training.console import OUT, progress, show, table
 from training.summaries import run_line, show_training
 

@@ -68,6 +68,10 @@ Until = Annotated[
     typer.Option(formats=DATES, help="Leave out what became known from then on (UTC).", show_default=False),
 ]
 
+MetricsFile = Annotated[
+    Path | None, typer.Option("--metrics", help="Also write gauges for node-exporter's textfile collector (*.prom).")
+]
+
 REGISTRY: Final = Path("var/registry")
 SNAPSHOTS: Final = Path("var/snapshots")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.exit_codes import ExitCode
-from training.cli.options import REGISTRY, SNAPSHOTS, Dask, Json, Registry, SnapshotId, Snapshots
+from training.cli.options import REGISTRY, SNAPSHOTS, Dask, Json, MetricsFile, Registry, SnapshotId, Snapshots
 from training.console import OUT, fail, progress, show, table
 
 if TYPE_CHECKING:  # commands start faster without what they do not use
@@ -29,10 +29,7 @@ def parity(
     decisions: Annotated[int, typer.Option(min=0, help="Compare the newest so many; 0 = all.")] = 0,
     scratch: Annotated[Path | None, typer.Option(help="Folder with room for the rows, 8 bytes a value.")] = None,
     dask: Dask = "",
-    metrics: Annotated[
-        Path | None,
-        typer.Option("--metrics", help="Also write gauges for node-exporter's textfile collector."),
-    ] = None,
+    metrics: MetricsFile = None,
     as_json: Json = False,
 ) -> None:
     """Replay the rows of recorded decisions from the revisions that they read; ends with 1 when any value differs."""

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from training.cli.options import named_parameters
+from training.cli.options import DATES, milliseconds, named_parameters
 
 Runs = Annotated[Path, typer.Option("--runs", envvar="FRAUD_RUNS", help="Folder that keeps every run.")]
-Dask = Annotated[
-    str, typer.Option("--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster, as tcp://host:port.")
-]
 Seed = Annotated[int, typer.Option(help="The same data, options and seed give the same model.")]
 LabelDelay = Annotated[float, typer.Option(help="Purchases younger than that are left out.")]
 ValidationShare = Annotated[float, typer.Option(help="Share of the time that sets thresholds and that tuning sees.")]
@@ -40,7 +37,7 @@ Parameter = Annotated[list[str] | None, typer.Option(help="LightGBM's name=value
 Notes = Annotated[str, typer.Option(help="For people; kept in the manifest.")]
 Cutoff = Annotated[
     datetime | None,
-    typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Use nothing that became known later (UTC)."),
+    typer.Option(formats=DATES, help="Use nothing that became known later (UTC)."),
 ]
 
 RUNS: Final = Path("var/runs")
@@ -48,5 +45,4 @@ RUNS: Final = Path("var/runs")
 
 def train_values(given: dict[str, Any], cutoff: datetime | None, parameter: Iterable[str] | None) -> dict[str, Any]:
     """Return the values of `TrainOptions` that a command line gives."""
-    cutoff_ms = 0 if cutoff is None else int(cutoff.replace(tzinfo=UTC).timestamp() * 1000)
-    return {**given, "cutoff_ms": cutoff_ms, "parameters": named_parameters(parameter or ())}
+    return {**given, "cutoff_ms": milliseconds(cutoff) or 0, "parameters": named_parameters(parameter or ())}

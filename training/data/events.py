@@ -11,9 +11,7 @@ The file carries what it was made from and a hash of its content, so that a mode
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -26,6 +24,7 @@ import pyarrow.parquet as pq
 from service.core.event import Event, EventKind, Settlement
 from service.errors import BadSetting
 from training.data.content_hash import ContentHash
+from training.data.whole_file import whole_file
 
 SCHEMA_VERSION: Final = 1
 
@@ -124,25 +123,19 @@ def write(path: Path, frames: Iterable[pl.DataFrame], origin: Mapping[str, Any])
 
     Absent columns are completed. Holds one frame at a time. Raises BadSetting when the disk refuses.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     content = ContentHash(f"events {SCHEMA_VERSION}", tuple(SCHEMA))
     rows = 0
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(partial, _ARROW_SCHEMA, compression="zstd", use_dictionary=_DICTIONARY) as writer:
-            for frame in frames:
-                whole = complete(frame)
-                rows += whole.height
-                content.add(whole)
-                writer.write_table(_arrow(whole), row_group_size=ROW_GROUP_ROWS)
-            file = EventFile(path, rows, content.hexdigest(), origin)
-            writer.add_key_value_metadata({_METADATA_KEY: _metadata(file)})
-        partial.replace(path)
-    except OSError as error:
-        raise BadSetting(f"event file {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with (
+        whole_file(path, f"event file {path}") as partial,
+        pq.ParquetWriter(partial, _ARROW_SCHEMA, compression="zstd", use_dictionary=_DICTIONARY) as writer,
+    ):
+        for frame in frames:
+            whole = complete(frame)
+            rows += whole.height
+            content.add(whole)
+            writer.write_table(_arrow(whole), row_group_size=ROW_GROUP_ROWS)
+        file = EventFile(path, rows, content.hexdigest(), origin)
+        writer.add_key_value_metadata({_METADATA_KEY: _metadata(file)})
     return file
 
 

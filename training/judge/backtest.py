@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from service.core.decision import Decision, DegradedRule
-from service.errors import BadSetting
+from training.data.whole_file import whole_file
 from training.learning.facts import Truth
 from training.metrics import Column
 
@@ -164,17 +163,11 @@ def write_changed(path: Path, changed: pl.DataFrame) -> None:
 
     Raises BadSetting when the disk refuses.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            changed.write_parquet(file)
-        partial.replace(path)
-    except OSError as error:
-        raise BadSetting(f"{path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with (
+        whole_file(path, str(path)) as partial,
+        os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file,
+    ):
+        changed.write_parquet(file)
 
 
 def _reached_by(ranked: Column, count: int) -> float:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from service.errors import BadSetting
+from training.data.whole_file import whole_file
 
 Sample = tuple[Mapping[str, str], float]
 """Labels and a value; NaN where there is none."""
@@ -33,17 +31,8 @@ def write_families(path: Path, gauges: Iterable[Gauge]) -> None:
     Raises BadSetting when the disk refuses.
     """
     text = "".join(_family(gauge) for gauge in gauges)
-    # Not `*.prom`: a collector must never take a half-written file for a whole one.
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path, f"metrics file {path}") as partial:
         partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise BadSetting(f"metrics file {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def _family(gauge: Gauge) -> str:

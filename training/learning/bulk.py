@@ -6,9 +6,7 @@ service, called as the service loads them. So a score has the bits that the serv
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
@@ -22,6 +20,7 @@ from service.core.decision import Decision
 from service.errors import BadSetting
 from service.registry.servable import Servable
 from training.data.events import Progress
+from training.data.whole_file import whole_file
 from training.learning.dataset import Dataset, load_dataset
 from training.learning.origin import Origin, origin_of
 from training.replay.cluster import Cluster
@@ -66,21 +65,14 @@ def score_source(
         raise BadSetting(
             f"{origin.name} has habits of {origin.habits}, and version {servable.version} learned from {habits}"
         )
-    partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-            dataset = load_dataset(
-                source, servable.features, habits, cluster=cluster, scratch=Path(scratch), progress=progress
-            )
-            scored = _write(partial, _scores(origin, dataset, servable), dataset.label.size, progress)
-            partial.replace(out)
-    except OSError as error:
-        raise BadSetting(f"file of scores {out}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-    return scored
+    with (
+        whole_file(out, f"file of scores {out}") as partial,
+        TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch,
+    ):
+        dataset = load_dataset(
+            source, servable.features, habits, cluster=cluster, scratch=Path(scratch), progress=progress
+        )
+        return _write(partial, _scores(origin, dataset, servable), dataset.label.size, progress)
 
 
 def _write(path: Path, frames: Iterator[pl.DataFrame], total: int, progress: Progress) -> Scored:

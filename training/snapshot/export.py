@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from service.core.profile import Habits
+from service.pace import Pace
 from service.registry.files import sync_directory
 from service.store.protocol import Store
 from training.data.events import Progress
@@ -40,7 +41,6 @@ from training.snapshot.folder import (
 )
 from training.snapshot.log import CHUNK_DECISIONS, CHUNK_EVENTS, Chunk, Log, decision_log, event_log, place_of
 from training.snapshot.manifest import Draft, Kind, Partition, SnapshotManifest, content_hash
-from training.snapshot.pace import Pace
 from training.snapshot.pseudonyms import hidden
 from training.snapshot.vault import Vault, opened
 

@@ -8,9 +8,9 @@ from typing import Any, Final, NamedTuple
 import polars as pl
 
 from service.errors import BadSetting
+from service.pace import Pace
 from service.store.protocol import Store
 from training.snapshot.manifest import Kind, LogMark
-from training.snapshot.pace import Pace
 from training.snapshot.tables import decision_table, event_table
 
 PAGE_ENTRIES: Final = 1000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.snapshot.pace import Pace
+from service.pace import Pace
 
 
 class Clock:

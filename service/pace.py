@@ -1,4 +1,4 @@
-"""How fast the log is read, so that serving does not feel it."""
+"""How fast a log is read, so that serving does not feel it: by a rebuild, a transfer or an export."""
 
 from __future__ import annotations
 
