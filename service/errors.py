@@ -2,13 +2,17 @@
 
     FraudError
     ├── CallerError            the caller sent something wrong
-    │   └── InvalidInput       a field breaks its rule, or an id is known with other content
+    │   ├── InvalidInput       a field breaks its rule, or an id is known with other content
+    │   ├── Unauthenticated    nobody that we know
+    │   ├── PermissionDenied   somebody that we know, without the role that the call asks for
+    │   └── RateLimited        more calls than the caller may make
     ├── OperatorError          whoever runs the service set something wrong
     │   ├── BadSetting         a setting or a file named by one
     │   ├── BadArtifact        a model version that must not go live
     │   └── NoModel            nothing is live yet
     └── DependencyError        something that we depend on failed
         ├── StoreUnavailable   the store did not answer
+        ├── Overloaded         more calls in hand than the service is bounded to
         └── BudgetSpent        no answer fits the deadline any more
 
 No status codes here: the servicer has the one table. What fails in normal life (a duplicate, a late
@@ -45,6 +49,18 @@ class InvalidInput(CallerError):
         self.violations = tuple(violations)
 
 
+class Unauthenticated(CallerError):
+    """The call carries nothing that tells who makes it, or something that is not valid."""
+
+
+class PermissionDenied(CallerError):
+    """The caller is known and has not the role that the call asks for."""
+
+
+class RateLimited(CallerError):
+    """The caller makes more calls than it may; later it may make more."""
+
+
 class OperatorError(FraudError):
     """Whoever runs the service must act; the text says what to do."""
 
@@ -67,6 +83,10 @@ class DependencyError(FraudError):
 
 class StoreUnavailable(DependencyError):
     """The store did not do what it was asked to."""
+
+
+class Overloaded(DependencyError):
+    """As many calls are in hand as the service is bounded to; this one was not begun."""
 
 
 class BudgetSpent(DependencyError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from service.core.event import EntityKey, EntityKind, Event
 
@@ -37,21 +37,23 @@ class Thresholds(NamedTuple):
 DegradedRule = Literal["at_least_review", "score", "decline"]
 """What a degraded answer decides: the score but never better than REVIEW, the score alone, or DECLINE."""
 
+DEGRADED_LEAST: Final[Mapping[DegradedRule, Decision]] = {
+    "score": Decision.APPROVE,
+    "at_least_review": Decision.REVIEW,
+    "decline": Decision.DECLINE,
+}
+"""The mildest decision that each rule lets a degraded answer have."""
 
-def decide(score: float, thresholds: Thresholds, *, degraded: bool, rule: DegradedRule) -> Decision:
-    """Return the decision for a calibrated score."""
+
+def decide(score: float, thresholds: Thresholds, *, degraded: bool = False, rule: DegradedRule = "score") -> Decision:
+    """Return the decision for a calibrated score, by the thresholds alone unless it is degraded."""
     if score >= thresholds.decline:
         decision = Decision.DECLINE
     elif score >= thresholds.review:
         decision = Decision.REVIEW
     else:
         decision = Decision.APPROVE
-    if degraded:
-        if rule == "decline":
-            return Decision.DECLINE
-        if rule == "at_least_review" and decision is Decision.APPROVE:
-            return Decision.REVIEW
-    return decision
+    return max(decision, DEGRADED_LEAST[rule]) if degraded else decision
 
 
 class VersionScore(NamedTuple):
@@ -79,7 +81,8 @@ class DecisionRecord:
     profiles that were read, 0 for one that was unknown; what is not listed was absent or unreadable.
     `profile_age_ms` is the time from the newest purchase in any profile to this one, -1 for none.
     `control` tells that it would have been declined and was let through by chance, as `control_share` of
-    those are: its label stands for all that were declined.
+    those are: its label stands for all that were declined. `rules` are the codes of the policy's rules that
+    held; `score_decision` is what the thresholds alone said, None in records that were made without a policy.
     """
 
     purchase: Event
@@ -101,3 +104,6 @@ class DecisionRecord:
     given_up: tuple[str, ...] = field(default=())
     control: bool = False
     control_share: float = 0.0
+    policy_version: int = 0
+    rules: tuple[str, ...] = ()
+    score_decision: Decision | None = None

@@ -146,7 +146,7 @@ class ScoreRequest(_message.Message):
     def __init__(self, purchase: _Optional[_Union[Purchase, _Mapping]] = ..., record: bool = ..., explain: bool = ..., with_features: bool = ...) -> None: ...
 
 class ScoreResponse(_message.Message):
-    __slots__ = ("purchase_id", "score", "decision", "model_versions", "lineup_revision", "reasons", "features", "missing", "degraded", "recorded", "profile_age_ms")
+    __slots__ = ("purchase_id", "score", "decision", "model_versions", "lineup_revision", "reasons", "features", "missing", "degraded", "recorded", "profile_age_ms", "policy_version")
     PURCHASE_ID_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
@@ -158,6 +158,7 @@ class ScoreResponse(_message.Message):
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     RECORDED_FIELD_NUMBER: _ClassVar[int]
     PROFILE_AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
     purchase_id: str
     score: float
     decision: Decision
@@ -169,7 +170,8 @@ class ScoreResponse(_message.Message):
     degraded: bool
     recorded: bool
     profile_age_ms: int
-    def __init__(self, purchase_id: _Optional[str] = ..., score: _Optional[float] = ..., decision: _Optional[_Union[Decision, str]] = ..., model_versions: _Optional[_Iterable[int]] = ..., lineup_revision: _Optional[int] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[FeatureValue, _Mapping]]] = ..., missing: _Optional[_Iterable[_Union[Missing, _Mapping]]] = ..., degraded: bool = ..., recorded: bool = ..., profile_age_ms: _Optional[int] = ...) -> None: ...
+    policy_version: int
+    def __init__(self, purchase_id: _Optional[str] = ..., score: _Optional[float] = ..., decision: _Optional[_Union[Decision, str]] = ..., model_versions: _Optional[_Iterable[int]] = ..., lineup_revision: _Optional[int] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[FeatureValue, _Mapping]]] = ..., missing: _Optional[_Iterable[_Union[Missing, _Mapping]]] = ..., degraded: bool = ..., recorded: bool = ..., profile_age_ms: _Optional[int] = ..., policy_version: _Optional[int] = ...) -> None: ...
 
 class ScoreBatchRequest(_message.Message):
     __slots__ = ("requests",)
@@ -298,7 +300,7 @@ class VersionState(_message.Message):
     def __init__(self, version: _Optional[int] = ..., status: _Optional[_Union[VersionStatus, str]] = ..., reason: _Optional[str] = ..., since_ms: _Optional[int] = ...) -> None: ...
 
 class WorkerLineup(_message.Message):
-    __slots__ = ("worker", "lineup_revision", "answer", "champion", "challengers", "versions", "reason", "canary", "canary_share")
+    __slots__ = ("worker", "lineup_revision", "answer", "champion", "challengers", "versions", "reason", "canary", "canary_share", "policy_version")
     WORKER_FIELD_NUMBER: _ClassVar[int]
     LINEUP_REVISION_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
@@ -308,6 +310,7 @@ class WorkerLineup(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     CANARY_FIELD_NUMBER: _ClassVar[int]
     CANARY_SHARE_FIELD_NUMBER: _ClassVar[int]
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
     worker: int
     lineup_revision: int
     answer: _containers.RepeatedScalarFieldContainer[int]
@@ -317,7 +320,8 @@ class WorkerLineup(_message.Message):
     reason: str
     canary: int
     canary_share: float
-    def __init__(self, worker: _Optional[int] = ..., lineup_revision: _Optional[int] = ..., answer: _Optional[_Iterable[int]] = ..., champion: _Optional[int] = ..., challengers: _Optional[_Iterable[int]] = ..., versions: _Optional[_Iterable[_Union[VersionState, _Mapping]]] = ..., reason: _Optional[str] = ..., canary: _Optional[int] = ..., canary_share: _Optional[float] = ...) -> None: ...
+    policy_version: int
+    def __init__(self, worker: _Optional[int] = ..., lineup_revision: _Optional[int] = ..., answer: _Optional[_Iterable[int]] = ..., champion: _Optional[int] = ..., challengers: _Optional[_Iterable[int]] = ..., versions: _Optional[_Iterable[_Union[VersionState, _Mapping]]] = ..., reason: _Optional[str] = ..., canary: _Optional[int] = ..., canary_share: _Optional[float] = ..., policy_version: _Optional[int] = ...) -> None: ...
 
 class GetLineupResponse(_message.Message):
     __slots__ = ("workers",)

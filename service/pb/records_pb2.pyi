@@ -73,7 +73,7 @@ class ReasonRecord(_message.Message):
     def __init__(self, code: _Optional[str] = ..., text: _Optional[str] = ..., contribution: _Optional[float] = ...) -> None: ...
 
 class DecisionRecord(_message.Message):
-    __slots__ = ("purchase_id", "decided_at_ms", "purchase", "score", "decision", "review_threshold", "decline_threshold", "scores", "model_versions", "lineup_revision", "row_layout", "row", "revisions", "missing", "degraded", "recorded", "reasons", "given_up", "profile_age_ms", "control", "control_share")
+    __slots__ = ("purchase_id", "decided_at_ms", "purchase", "score", "decision", "review_threshold", "decline_threshold", "scores", "model_versions", "lineup_revision", "row_layout", "row", "revisions", "missing", "degraded", "recorded", "reasons", "given_up", "profile_age_ms", "control", "control_share", "policy_version", "rules", "score_decision")
     class MissingEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +102,9 @@ class DecisionRecord(_message.Message):
     PROFILE_AGE_MS_FIELD_NUMBER: _ClassVar[int]
     CONTROL_FIELD_NUMBER: _ClassVar[int]
     CONTROL_SHARE_FIELD_NUMBER: _ClassVar[int]
+    POLICY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    SCORE_DECISION_FIELD_NUMBER: _ClassVar[int]
     purchase_id: str
     decided_at_ms: int
     purchase: EventRecord
@@ -123,4 +126,7 @@ class DecisionRecord(_message.Message):
     profile_age_ms: int
     control: bool
     control_share: float
-    def __init__(self, purchase_id: _Optional[str] = ..., decided_at_ms: _Optional[int] = ..., purchase: _Optional[_Union[EventRecord, _Mapping]] = ..., score: _Optional[float] = ..., decision: _Optional[int] = ..., review_threshold: _Optional[float] = ..., decline_threshold: _Optional[float] = ..., scores: _Optional[_Iterable[_Union[VersionScore, _Mapping]]] = ..., model_versions: _Optional[_Iterable[int]] = ..., lineup_revision: _Optional[int] = ..., row_layout: _Optional[str] = ..., row: _Optional[bytes] = ..., revisions: _Optional[_Iterable[_Union[EntityRevision, _Mapping]]] = ..., missing: _Optional[_Mapping[int, int]] = ..., degraded: bool = ..., recorded: bool = ..., reasons: _Optional[_Iterable[_Union[ReasonRecord, _Mapping]]] = ..., given_up: _Optional[_Iterable[str]] = ..., profile_age_ms: _Optional[int] = ..., control: bool = ..., control_share: _Optional[float] = ...) -> None: ...
+    policy_version: int
+    rules: _containers.RepeatedScalarFieldContainer[str]
+    score_decision: int
+    def __init__(self, purchase_id: _Optional[str] = ..., decided_at_ms: _Optional[int] = ..., purchase: _Optional[_Union[EventRecord, _Mapping]] = ..., score: _Optional[float] = ..., decision: _Optional[int] = ..., review_threshold: _Optional[float] = ..., decline_threshold: _Optional[float] = ..., scores: _Optional[_Iterable[_Union[VersionScore, _Mapping]]] = ..., model_versions: _Optional[_Iterable[int]] = ..., lineup_revision: _Optional[int] = ..., row_layout: _Optional[str] = ..., row: _Optional[bytes] = ..., revisions: _Optional[_Iterable[_Union[EntityRevision, _Mapping]]] = ..., missing: _Optional[_Mapping[int, int]] = ..., degraded: bool = ..., recorded: bool = ..., reasons: _Optional[_Iterable[_Union[ReasonRecord, _Mapping]]] = ..., given_up: _Optional[_Iterable[str]] = ..., profile_age_ms: _Optional[int] = ..., control: bool = ..., control_share: _Optional[float] = ..., policy_version: _Optional[int] = ..., rules: _Optional[_Iterable[str]] = ..., score_decision: _Optional[int] = ...) -> None: ...

@@ -1,11 +1,12 @@
 """The codec between core values and the records that both stores keep (`proto/records.proto`).
 
-`decode(encode(x)) == x` for every event and decision; a property test holds it to that.
+`decode(encode(x)) == x` for every event and decision; a property test holds it to that. Messages are filled field
+by field: to name the fields in the constructor costs three times as much, 14 µs of a decision instead of 5.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from service.core.decision import Decision, DecisionRecord, MissingCause, ReasonShown, Thresholds, VersionScore
@@ -20,9 +21,12 @@ _SETTLEMENTS: Final = {int(settlement): settlement for settlement in Settlement}
 
 def encode_event(event: Event, revisions: Revisions = (), decision: DecisionRecord | None = None) -> bytes:
     """Return the record of an event; a pending or parked one has no revisions yet."""
-    record = _event_record(event, revisions)
+    record = pb.EventRecord()
+    _fill_event(record, event)
+    _add_revisions(record.revisions.add, revisions)
     if decision is not None:
-        record.decision.CopyFrom(_decision_record(decision))
+        record.decision.SetInParent()
+        _fill_decision(record.decision, decision)
     return record.SerializeToString()
 
 
@@ -31,7 +35,9 @@ def with_revisions(record: bytes, revisions: Revisions) -> bytes:
 
     Records put one after the other are one record: https://protobuf.dev/programming-guides/encoding/#last-one-wins
     """
-    return record + pb.EventRecord(revisions=_revision_records(revisions)).SerializeToString()
+    added = pb.EventRecord()
+    _add_revisions(added.revisions.add, revisions)
+    return record + added.SerializeToString()
 
 
 def decode_event(record: bytes) -> LoggedEvent:
@@ -43,7 +49,9 @@ def decode_event(record: bytes) -> LoggedEvent:
 
 def encode_decision(decision: DecisionRecord) -> bytes:
     """Return the record of a decision."""
-    return _decision_record(decision).SerializeToString()
+    record = pb.DecisionRecord()
+    _fill_decision(record, decision)
+    return record.SerializeToString()
 
 
 def decode_decision(record: bytes) -> DecisionRecord:
@@ -51,23 +59,20 @@ def decode_decision(record: bytes) -> DecisionRecord:
     return _decision(pb.DecisionRecord.FromString(record))
 
 
-def _event_record(event: Event, revisions: Revisions = ()) -> pb.EventRecord:
-    return pb.EventRecord(
-        event_id=event.event_id,
-        kind=event.kind,
-        event_time_ms=event.event_time_ms,
-        ingest_time_ms=event.ingest_time_ms,
-        user_id=event.user_id,
-        seller_id=event.seller_id,
-        item_id=event.item_id,
-        card_hash=event.card_hash,
-        purchase_id=event.purchase_id,
-        amount_minor=event.amount_minor,
-        currency=event.currency,
-        quantity=event.quantity,
-        settlement=event.settlement,
-        revisions=_revision_records(revisions),
-    )
+def _fill_event(record: pb.EventRecord, event: Event) -> None:
+    record.event_id = event.event_id
+    record.kind = event.kind
+    record.event_time_ms = event.event_time_ms
+    record.ingest_time_ms = event.ingest_time_ms
+    record.user_id = event.user_id
+    record.seller_id = event.seller_id
+    record.item_id = event.item_id
+    record.card_hash = event.card_hash
+    record.purchase_id = event.purchase_id
+    record.amount_minor = event.amount_minor
+    record.currency = event.currency
+    record.quantity = event.quantity
+    record.settlement = event.settlement
 
 
 def _event(record: pb.EventRecord) -> Event:
@@ -88,38 +93,52 @@ def _event(record: pb.EventRecord) -> Event:
     )
 
 
-def _revision_records(revisions: Revisions) -> list[pb.EntityRevision]:
-    return [pb.EntityRevision(kind=kind, id=entity_id, revision=revision) for (kind, entity_id), revision in revisions]
+def _add_revisions(add: Callable[[], pb.EntityRevision], revisions: Revisions) -> None:
+    for (kind, entity_id), revision in revisions:
+        record = add()
+        record.kind = kind
+        record.id = entity_id
+        record.revision = revision
 
 
 def _revisions(records: Iterable[pb.EntityRevision]) -> Revisions:
     return tuple((EntityKey(_KINDS[one.kind], one.id), one.revision) for one in records)
 
 
-def _decision_record(decision: DecisionRecord) -> pb.DecisionRecord:
-    return pb.DecisionRecord(
-        purchase_id=decision.purchase.purchase_id,
-        decided_at_ms=decision.decided_at_ms,
-        purchase=_event_record(decision.purchase),
-        score=decision.score,
-        decision=decision.decision,
-        review_threshold=decision.thresholds.review,
-        decline_threshold=decision.thresholds.decline,
-        scores=[pb.VersionScore(**one._asdict()) for one in decision.scores],
-        model_versions=decision.model_versions,
-        lineup_revision=decision.lineup_revision,
-        row_layout=decision.row_layout,
-        row=decision.row,
-        revisions=_revision_records(decision.revisions),
-        missing={int(kind): int(cause) for kind, cause in decision.missing.items()},
-        degraded=decision.degraded,
-        recorded=decision.recorded,
-        reasons=[pb.ReasonRecord(**one._asdict()) for one in decision.reasons],
-        given_up=decision.given_up,
-        profile_age_ms=decision.profile_age_ms,
-        control=decision.control,
-        control_share=decision.control_share,
-    )
+def _fill_decision(record: pb.DecisionRecord, decision: DecisionRecord) -> None:
+    record.purchase_id = decision.purchase.purchase_id
+    record.decided_at_ms = decision.decided_at_ms
+    _fill_event(record.purchase, decision.purchase)
+    record.score = decision.score
+    record.decision = decision.decision
+    record.review_threshold, record.decline_threshold = decision.thresholds
+    for version, raw_score, score, shadow in decision.scores:
+        one = record.scores.add()
+        one.version = version
+        one.raw_score = raw_score
+        one.score = score
+        one.shadow = shadow
+    record.model_versions.extend(decision.model_versions)
+    record.lineup_revision = decision.lineup_revision
+    record.row_layout = decision.row_layout
+    record.row = decision.row
+    _add_revisions(record.revisions.add, decision.revisions)
+    for kind, cause in decision.missing.items():
+        record.missing[kind] = cause
+    record.degraded = decision.degraded
+    record.recorded = decision.recorded
+    for code, text, contribution in decision.reasons:
+        record.reasons.add(code=code, text=text, contribution=contribution)
+    if decision.given_up:
+        record.given_up.extend(decision.given_up)
+    record.profile_age_ms = decision.profile_age_ms
+    record.control = decision.control
+    record.control_share = decision.control_share
+    record.policy_version = decision.policy_version
+    if decision.rules:
+        record.rules.extend(decision.rules)
+    if decision.score_decision is not None:
+        record.score_decision = decision.score_decision
 
 
 def _decision(record: pb.DecisionRecord) -> DecisionRecord:
@@ -143,4 +162,7 @@ def _decision(record: pb.DecisionRecord) -> DecisionRecord:
         given_up=tuple(record.given_up),
         control=record.control,
         control_share=record.control_share,
+        policy_version=record.policy_version,
+        rules=tuple(record.rules),
+        score_decision=Decision(record.score_decision) if record.score_decision else None,
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from service.core.decision import Decision, DecisionRecord, MissingCause, ReasonShown, Thresholds, VersionScore
 from service.core.event import EntityKey, EntityKind
+from service.served import Served
 from tests.make import NOW_MS, make_purchase
 
 
@@ -31,3 +32,8 @@ def make_decision(purchase_id: str = "p-1", **fields: Any) -> DecisionRecord:
         "given_up": ("shadow",),
     }
     return DecisionRecord(**(values | fields))
+
+
+def make_served(purchase_id: str = "p-1", **fields: Any) -> Served:
+    """Return a decision that was answered, a millisecond for each stage."""
+    return Served(make_decision(purchase_id, **fields), 1.0, 1.001, 1.002, 1.003, 1.004)

@@ -54,6 +54,11 @@ _decisions = st.builds(
     recorded=st.booleans(),
     reasons=st.lists(st.builds(ReasonShown, _texts, _texts, _floats), max_size=3).map(tuple),
     given_up=st.lists(_texts, max_size=3).map(tuple),
+    control=st.booleans(),
+    control_share=_floats,
+    policy_version=_versions,
+    rules=st.lists(_texts, max_size=3).map(tuple),
+    score_decision=st.none() | st.sampled_from(Decision),
 )
 
 
