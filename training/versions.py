@@ -98,6 +98,8 @@ class Event(NamedTuple):
     change: Change
     roles: dict[int, str]
     """What versions became by it, those alone whose role changed."""
+    policy: int | None
+    """The policy that it made active, 0 for none; None when it changed no policy."""
 
     def values(self) -> dict[str, Any]:
         """Return it for machines."""
@@ -133,7 +135,8 @@ def events(registry: Path) -> list[Event]:
             if before is None or now.role(version) != before.role(version)
         }
         what = _what(change, before)
-        found.append(Event(revision, change.at_ms, change.who, what, change.why, change.forced, change, roles))
+        policy = None if now.policy == (0 if before is None else before.policy) else now.policy
+        found.append(Event(revision, change.at_ms, change.who, what, change.why, change.forced, change, roles, policy))
         before = now
     return found[::-1]
 
@@ -148,6 +151,11 @@ def answer_words(lineup: LineupSpec) -> str:
             others = f"version {lineup.champion} for the others"
             return f"version {version} answers for {share * 100:g} % of the users, {others}"
     return f"version {lineup.champion} answers"
+
+
+def policy_words(lineup: LineupSpec) -> str:
+    """Return which policy decides, in words."""
+    return f"policy {lineup.policy} decides" if lineup.policy else "no policy decides"
 
 
 def sections(manifest: Manifest, role: str) -> dict[str, Section]:
@@ -229,9 +237,11 @@ def _what(change: Change, before: LineupSpec | None) -> str:
     if change.retires is not None:
         return f"version {change.retires} was retired"
     said = []
+    back = "" if change.restores is None else f"back to revision {change.restores}: "
     if before is None or (now.champion, now.answer) != (before.champion, before.answer):
-        back = "" if change.restores is None else f"back to revision {change.restores}: "
         said.append(f"{back}{answer_words(now)}")
+    if now.policy != (0 if before is None else before.policy):
+        said.append(f"{'' if said else back}{policy_words(now)}")
     if before is None or now.shadowing != before.shadowing:
         if now.shadowing:
             said.append(f"{listed_words(now.shadowing)} in shadow")

@@ -1,14 +1,17 @@
-"""What a version must pass before it may go live: it loads as in a worker, and it is better than the champion."""
+"""What a version or a policy must pass before it may go live: it loads as in a worker; and which version is better."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from service.core.policy import Rules
 from service.core.profile import Habits
 from service.errors import BadArtifact
 from service.registry.artifact import read_manifest, retired, version_path, versions
 from service.registry.files import remote_of
+from service.registry.lineup_file import BlendAnswer, LineupSpec
 from service.registry.manifest import Manifest
+from service.registry.policy_file import rules_of
 from service.registry.servable import Servable
 
 
@@ -31,6 +34,31 @@ def check_loads(registry: Path, version: int, habits: Habits | None) -> Manifest
         return Servable.load(path, habits or read_manifest(path).habits).manifest
     except BadArtifact as error:
         raise BadArtifact(f"version {version} cannot go live: {error}") from error
+
+
+def check_policy(registry: Path, version: int, lineup: LineupSpec) -> Rules:
+    """Return what a policy means after every check that a worker makes, and that it fits the thresholds of a lineup.
+
+    In a copy of a remote registry the policy is fetched first. Raises BadArtifact that says why it cannot go live.
+    """
+    try:
+        rules = rules_of(registry, version)
+    except BadArtifact as error:
+        raise BadArtifact(f"policy {version} cannot go live: {error}".replace(f": policy {version}:", ":")) from error
+    for answering in lineup.answering:
+        own = (
+            lineup.answer.thresholds.thresholds()
+            if isinstance(lineup.answer, BlendAnswer)
+            else read_manifest(version_path(registry, answering)).thresholds.thresholds()
+        )
+        review = own.review if rules.review is None else rules.review
+        decline = own.decline if rules.decline is None else rules.decline
+        if review > decline:
+            raise BadArtifact(
+                f"policy {version} cannot go live: it would review from {review:g} and decline from {decline:g}, of "
+                f"which one is that of version {answering}: set both thresholds"
+            )
+    return rules
 
 
 def not_better(manifest: Manifest, champion: int, margin: float) -> str:

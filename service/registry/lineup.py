@@ -1,8 +1,8 @@
 """The lineup: what is live in this process, as one immutable value that a request reads once.
 
 Everything that can be decided before a request is decided here: the features that the live versions
-need, once each; the function that computes them; where each version finds its own among them. A canary
-makes two lineups of one row: the one that most users meet, and the one that its share of them does.
+and the policy need, once each; the function that computes them; where each version and each limit finds its own
+among them. A canary makes two lineups of one row: the one that most users meet, and the one that its share does.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from service.core.decision import ReasonShown, Thresholds
 from service.core.draw import Draw
 from service.core.event import Event
 from service.core.features import FEATURES, Feature, layout_id
+from service.core.policy import NO_RULES, Policy, Rules
 from service.registry.lineup_file import BlendAnswer, CanaryAnswer, LineupSpec
 from service.registry.manifest import Histogram
 from service.registry.servable import Servable
@@ -76,6 +77,7 @@ class Lineup:
         "middles",
         "names",
         "pack",
+        "policy",
         "revision",
         "row",
         "row_layout",
@@ -84,14 +86,18 @@ class Lineup:
         "versions",
     )
 
-    def __init__(self, spec: LineupSpec, servables: Mapping[int, Servable]) -> None:
-        """Resolve a lineup out of loaded versions: all that answer; of the others, those that are there."""
+    def __init__(self, spec: LineupSpec, servables: Mapping[int, Servable], rules: Rules = NO_RULES) -> None:
+        """Resolve a lineup out of loaded versions: all that answer; of the others, those that are there.
+
+        `rules` are those of the policy that the lineup names.
+        """
         used = {feature for version in spec.wanted if version in servables for feature in servables[version].features}
+        used |= rules.features
         self.revision = spec.revision
         self.champion = spec.champion
         self.challengers = spec.challengers
         self.features: tuple[Feature, ...] = tuple(feature for feature in FEATURES if feature in used)
-        """What the live versions need, each once, in the order of their declaration."""
+        """What the live versions and the policy need, each once, in the order of their declaration."""
         self.names = tuple(feature.name for feature in self.features)
         self.row: RowFunction = compile_row([feature.formula for feature in self.features])
         self.row_layout = layout_id(self.features)
@@ -104,16 +110,20 @@ class Lineup:
         """The versions whose mean score is the answer."""
         self.shadow = tuple(one for version, one in live.items() if version not in self.versions)
         """The versions whose scores are recorded and never answered."""
-        self.thresholds: Thresholds = (
+        own = (
             spec.answer.thresholds.thresholds()
             if isinstance(spec.answer, BlendAnswer)
             else servables[spec.champion].thresholds
         )
+        self.thresholds: Thresholds = rules.thresholds(own)
+        """What decides about the score: the policy's thresholds, where it has none those of who answers."""
+        self.policy = Policy(rules, place)
+        """What lists, limits and degraded answers make of that; of version 0 where no policy was activated."""
         self.explain_s = sum(one.servable.explain_s for one in self.answer)
         """Seconds that `reasons` takes, measured when the versions were loaded."""
         self.middles = tuple(_middle(feature.name, self.answer) for feature in self.features)
         """Above these a feature is high, for the words of a reason."""
-        self.canary = _canary(spec, servables)
+        self.canary = _canary(spec, servables, rules)
         """Who answers for a share of the users; None when all meet the same."""
 
     def of(self, purchase: Event) -> Lineup:
@@ -150,7 +160,7 @@ class Lineup:
         return feature.high if value > self.middles[index] else feature.low
 
 
-def _canary(spec: LineupSpec, servables: Mapping[int, Servable]) -> Canary | None:
+def _canary(spec: LineupSpec, servables: Mapping[int, Servable], rules: Rules) -> Canary | None:
     """Return a canary as the lineup with the roles swapped: it answers, and the champion scores in shadow."""
     if not isinstance(spec.answer, CanaryAnswer):
         return None
@@ -159,8 +169,9 @@ def _canary(spec: LineupSpec, servables: Mapping[int, Servable]) -> Canary | Non
         revision=spec.revision,
         champion=version,
         challengers=(spec.champion, *(one for one in spec.challengers if one not in {version, spec.champion})),
+        policy=spec.policy,
     )
-    return Canary(version, Draw("canary:", spec.answer.share), Lineup(met, servables))
+    return Canary(version, Draw("canary:", spec.answer.share), Lineup(met, servables, rules))
 
 
 def _live(servable: Servable, place: Mapping[Feature, int]) -> Live:

@@ -59,6 +59,8 @@ class LineupSpec(Part):
     challengers: tuple[Version, ...] = ()
     retired: tuple[Version, ...] = ()
     """Versions that are gone for good; `change_lineup` carries them on."""
+    policy: Annotated[int, Field(ge=0, exclude_if=lambda policy: policy == 0)] = 0
+    """The published policy that decides; 0 = none, which earlier releases read as well."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

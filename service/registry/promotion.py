@@ -1,4 +1,4 @@
-"""Promotion: making versions live, and undoing it. Publishing alone makes nothing live.
+"""Promotion: making versions and policies live, and undoing it. Publishing alone makes nothing live.
 
 Every function takes the registry's folder, or that of a copy of a remote one, and returns the lineup that it
 made; running services follow by themselves. What goes live is checked first (`habits` are those of the
@@ -16,7 +16,7 @@ from typing import Final
 
 from service.core.profile import Habits
 from service.errors import BadArtifact, BadSetting
-from service.registry.checks import check_loads, not_better
+from service.registry.checks import check_loads, check_policy, not_better
 from service.registry.lineup_file import BlendAnswer, CanaryAnswer, Change, LineupSpec, Version, change_lineup
 from service.registry.manifest import ThresholdChoice
 
@@ -50,7 +50,8 @@ def promote(  # noqa: PLR0913  what a promotion may be asked, all by name
             refused = not_better(manifest, present.champion, margin)
         if refused and not force:
             raise BadArtifact(f"{refused}; train it again beside this champion, or force it and say why")
-        lineup = LineupSpec(champion=version, challengers=challengers)
+        policy = 0 if present is None else present.policy
+        lineup = LineupSpec(champion=version, challengers=challengers, policy=policy)
         return Change(at_ms=_now_ms(at_ms), who=who, why=why, forced=refused, lineup=lineup)
 
     return change_lineup(registry, change)
@@ -133,14 +134,32 @@ def set_canary(
     return change_lineup(registry, change)
 
 
+def activate_policy(registry: Path, policy: int, who: str, why: str, *, at_ms: int | None = None) -> LineupSpec:
+    """Let a published policy decide with whatever answers; 0 = none, so that thresholds and lists decide alone.
+
+    Raises BadSetting without a `why`, without a champion, or when that policy is the one that decides.
+    """
+    if not why.strip():
+        raise BadSetting("what decides is changed for a reason: say why")
+
+    def change(present: LineupSpec | None, _past: dict[int, Change]) -> Change:
+        lineup = _changed(present, policy=policy)
+        if present is not None and present.policy == policy:
+            raise BadSetting(f"policy {policy} is the one that decides" if policy else "no policy is active")
+        check_policy(registry, policy, lineup)
+        return Change(at_ms=_now_ms(at_ms), who=who, why=why, lineup=lineup)
+
+    return change_lineup(registry, change)
+
+
 def rollback(
     registry: Path, who: str, why: str, *, habits: Habits | None = None, at_ms: int | None = None
 ) -> LineupSpec:
-    """Go back to the answer before the present one; challengers stay.
+    """Go back to the answer before the present one, and to the policy that decided then; challengers stay.
 
-    Like "undo": a second rollback goes one answer further back. It passes over answers of retired versions. When
-    `lineup.json` is lost or not readable, the newest lineup of the history is restored instead. What it goes back to
-    is checked as by `promote`. Raises BadSetting when the history knows nothing to go back to.
+    Like "undo": a second rollback goes one answer or policy further back. It passes over answers of retired versions.
+    When `lineup.json` is lost or not readable, the newest lineup of the history is restored instead. What it goes back
+    to is checked as by `promote`. Raises BadSetting when the history knows nothing to go back to.
     """
 
     def change(present: LineupSpec | None, past: dict[int, Change]) -> Change:
@@ -150,9 +169,12 @@ def rollback(
         for version in target.lineup.answering:
             check_loads(registry, version, habits)
         lineup = target.lineup
+        if present is None or lineup.policy != present.policy:
+            check_policy(registry, lineup.policy, lineup)
         if present is not None:
             answer, challengers = lineup.answer, _without(present, lineup.answering)
-            lineup = _changed(present, champion=lineup.champion, answer=answer, challengers=challengers)
+            fields = {"champion": lineup.champion, "answer": answer, "policy": lineup.policy}
+            lineup = _changed(present, **fields, challengers=challengers)
         restores = target.restores or target.lineup.revision
         return Change(at_ms=_now_ms(at_ms), who=who, why=why, restores=restores, lineup=lineup)
 
@@ -160,17 +182,22 @@ def rollback(
 
 
 def before(present: LineupSpec | None, past: dict[int, Change]) -> Change | None:
-    """Return what a rollback goes back to: the newest other answer before that from which the present one comes."""
+    """Return what a rollback goes back to: the newest other answer or policy before that whence the present comes."""
     if present is None:
         return None
     now = past.get(present.revision)
     origin = present.revision if now is None or now.restores is None else now.restores
     for revision in sorted(past, reverse=True):
         lineup = past[revision].lineup
-        is_other = (lineup.champion, lineup.answer) != (present.champion, present.answer)
+        is_other = _deciding(lineup) != _deciding(present)
         if revision < origin and is_other and not {lineup.champion, *lineup.answering}.intersection(present.retired):
             return past[revision]
     return None
+
+
+def _deciding(lineup: LineupSpec) -> tuple[object, ...]:
+    """Return what makes two lineups decide alike."""
+    return lineup.champion, lineup.answer, lineup.policy
 
 
 def _blended(own: Sequence[ThresholdChoice], review: float | None, decline: float | None) -> ThresholdChoice:

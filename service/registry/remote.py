@@ -3,6 +3,7 @@
     lineup.json                       replaced on condition: this is when a change has happened
     history/00000012.json             a line of the history, by revision; written after the lineup, or with the next
     numbers/000007                    taken by a publisher, for good
+    policies/000003.json              created on condition: this is when a policy exists
     versions/000007/manifest.json     written last: this is when a version exists
 
 The copy is a registry's folder with a file `remote` that names the URL. `pull` brings it up to date: what is wanted
@@ -53,6 +54,8 @@ from service.registry.lineup_file import (
     readable,
 )
 from service.registry.manifest import Part
+from service.registry.policy_file import Content, place_policy, policies, policy_path
+from service.registry.remote_policy import bring_policy, create_policy, published_policies
 
 CHANGE_ATTEMPTS: Final = 50
 """Times that a change is made anew because another writer was faster."""
@@ -117,6 +120,7 @@ def pull(registry: Path) -> bool:
         _bring_history(registry, bucket)
         for version in lineup.wanted:
             _fetch(registry, bucket, version)
+        bring_policy(registry, bucket, lineup.policy)
         replace_file(registry / LINEUP_FILE, seen.content)
         pulled = _Pulled(e_tag=seen.e_tag, version=seen.version, sha256=_sha256(seen.content))
         replace_file(registry / _PULLED, pulled.model_dump_json().encode())
@@ -136,6 +140,8 @@ def refresh(registry: Path) -> None:
             manifest = bucket.read(_name(version, MANIFEST_FILE))
             if manifest is not None:
                 replace_file(manifest_beside(registry, version), manifest.content)
+        for policy in sorted(published_policies(bucket).difference(policies(registry))):
+            bring_policy(registry, bucket, policy)
 
 
 def fetch(registry: Path, version: int) -> None:
@@ -151,6 +157,21 @@ def fetch(registry: Path, version: int) -> None:
         return
     with sole_writer(registry):
         _fetch(registry, _bucket(remote_of(registry)), version)
+
+
+def fetch_policy(registry: Path, version: int) -> None:
+    """Bring the file of a policy into a copy; nothing when it is there, or when there is no such policy."""
+    if remote_of(registry):
+        with sole_writer(registry):
+            bring_policy(registry, _bucket(remote_of(registry)), version)
+
+
+def publish_remote_policy(registry: Path, content: Content) -> int:
+    """Publish a policy in the remote registry of a copy and return its number; `content` makes the file of one."""
+    version = create_policy(_writable(registry), content)
+    with sole_writer(registry):
+        place_policy(registry, version, content(version))
+    return version
 
 
 def publish_remote(registry: Path, files: Callable[[int], Mapping[str, bytes]]) -> int:
@@ -278,8 +299,9 @@ def _same(registry: Path, seen: Seen | None, known: Seen | None) -> bool:
         return not (registry / LINEUP_FILE).exists()
     if seen is not known:
         return False
-    wanted = parsed_lineup(seen.content, LINEUP_FILE).wanted
-    return all(version_path(registry, version).is_dir() for version in wanted)
+    lineup = parsed_lineup(seen.content, LINEUP_FILE)
+    has_policy = not lineup.policy or policy_path(registry, lineup.policy).is_file()
+    return has_policy and all(version_path(registry, version).is_dir() for version in lineup.wanted)
 
 
 def _bring_history(registry: Path, bucket: Bucket) -> None:

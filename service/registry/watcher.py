@@ -10,12 +10,14 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from service.core.policy import NO_RULES, Rules
 from service.core.profile import Habits
 from service.errors import BadArtifact, BadSetting
 from service.registry.artifact import LOADED_FILES, version_path
 from service.registry.lineup import Lineup
 from service.registry.lineup_file import LINEUP_FILE, LineupSpec, read_lineup
-from service.registry.policy import plan
+from service.registry.load_plan import plan
+from service.registry.policy_file import policy_path, rules_of
 from service.registry.servable import Servable
 from service.settings import RegistrySettings
 
@@ -53,7 +55,7 @@ _Signature = tuple[int, ...]
 
 
 class _Failure(NamedTuple):
-    """A version that did not load: why, how often, what its files looked like, when it is tried again."""
+    """A version or a policy that did not load: why, how often, what its files looked like, when it is tried again."""
 
     reason: str
     failures: int
@@ -62,7 +64,7 @@ class _Failure(NamedTuple):
 
 
 class Watcher:
-    """Loads what `lineup.json` names and switches `lineup` when all that is to answer is loaded.
+    """Loads what `lineup.json` names and switches `lineup` when all that is to answer, and its policy, is loaded.
 
     `lineup`, `states` and `reason` are replaced, never edited: any thread may read them at any time.
     Whatever fails, what was live stays live. Dropping the last reference to a lineup frees its boosters.
@@ -81,6 +83,8 @@ class Watcher:
         """Versions that were loaded."""
         self.load_failures = 0
         """Loads that failed."""
+        self.policy_failures = 0
+        """Loads of a policy that failed."""
         self.pull_failures = 0
         """Looks at the remote registry that failed."""
         self._registry = settings.path
@@ -96,6 +100,9 @@ class Watcher:
         self._live: tuple[LineupSpec, frozenset[int]] | None = None
         self._servables: dict[int, Servable] = {}
         self._failed: dict[int, _Failure] = {}
+        self._rules: Rules = NO_RULES
+        """The policy that was loaded last."""
+        self._bad_policy: tuple[int, _Failure] | None = None
         self._not_followed = ""
         """Why what is live is not what the `lineup.json` here says."""
         self._behind = ""
@@ -141,7 +148,7 @@ class Watcher:
         with self._looking:
             changed = self._read()
             due = {version for version in self._failed if changed or self._due(version)}
-            if self._seen is not None and self._spec is not None and (changed or due):
+            if self._seen is not None and self._spec is not None and (changed or due or self._policy_due()):
                 self._follow_spec(self._spec, due)
 
     # --- steps ----------------------------------------------------------------------------------
@@ -179,12 +186,22 @@ class Watcher:
         failure = self._failed[version]
         return self._now_ms() >= failure.retry_at_ms or _files(self._registry, version) != failure.files
 
+    def _policy_due(self) -> bool:
+        if self._bad_policy is None:
+            return False
+        policy, failure = self._bad_policy
+        return (
+            self._now_ms() >= failure.retry_at_ms or (_signature(policy_path(self._registry, policy)),) != failure.files
+        )
+
     def _follow_spec(self, spec: LineupSpec, due: set[int]) -> None:
-        """Load what the policy asks for, switch when it says so, and drop what is not needed any more."""
+        """Load what the plan asks for, switch when it says so, and drop what is not needed any more."""
+        self._load_policy(spec.policy)
         live = self._live[1] if self._live is not None else frozenset()
         for version in plan(spec, self._servables.keys(), self._failed.keys() - due, live).load:
             self._load(version)
-        step = plan(spec, self._servables.keys(), self._failed.keys(), live)
+        has_policy = self._rules.version == spec.policy
+        step = plan(spec, self._servables.keys(), self._failed.keys(), live, has_policy=has_policy)
         if step.switch:
             self._switch(spec)
         for version in step.drop:
@@ -192,8 +209,31 @@ class Watcher:
         for version in self._failed.keys() - set(spec.wanted):
             del self._failed[version]
         self._show()
-        blocked = (f"version {version} cannot answer: {self._failed[version].reason}" for version in step.blocked)
+        blocked = [f"version {version} cannot answer: {self._failed[version].reason}" for version in step.blocked]
+        if self._bad_policy is not None:
+            blocked.append(f"policy {spec.policy} cannot decide: {self._bad_policy[1].reason}")
         self._say("; ".join(blocked))
+
+    def _load_policy(self, policy: int) -> None:
+        """Load the policy of a lineup, if it is not the one that was loaded last."""
+        before = self._bad_policy[1] if self._bad_policy is not None and self._bad_policy[0] == policy else None
+        self._bad_policy = None
+        if policy == self._rules.version:
+            return
+        files = (_signature(policy_path(self._registry, policy)),)
+        try:
+            self._rules = rules_of(self._registry, policy)
+        except BadArtifact as error:
+            reason = str(error).removeprefix(f"policy {policy}: ")
+        except Exception as error:  # noqa: BLE001  as in _load
+            reason = f"unexpected {type(error).__name__}: {error}"
+        else:
+            _LOG.info("policy loaded", policy=policy)
+            return
+        self.policy_failures += 1
+        self._bad_policy = policy, self._failure(before, files, reason)
+        if before is None or before.reason != reason:
+            _LOG.error("policy not loaded", policy=policy, reason=reason)
 
     def _load(self, version: int) -> None:
         files = _files(self._registry, version)
@@ -213,22 +253,31 @@ class Watcher:
     def _fail(self, version: int, files: tuple[_Signature, ...], reason: str) -> None:
         self.load_failures += 1
         before = self._failed.get(version)
-        repeated = before is not None and before.files == files
-        failures = before.failures + 1 if before is not None and repeated else 1
-        wait_ms = min(FIRST_RETRY_MS << min(failures - 1, 16), LAST_RETRY_MS)
-        self._failed[version] = _Failure(reason, failures, files, self._now_ms() + wait_ms)
+        self._failed[version] = self._failure(before, files, reason)
         if before is None or before.reason != reason:
             _LOG.error("version not loaded", version=version, reason=reason)
+
+    def _failure(self, before: _Failure | None, files: tuple[_Signature, ...], reason: str) -> _Failure:
+        """Return a failure that is tried again later than the one before, unless the files are other ones."""
+        failures = before.failures + 1 if before is not None and before.files == files else 1
+        wait_ms = min(FIRST_RETRY_MS << min(failures - 1, 16), LAST_RETRY_MS)
+        return _Failure(reason, failures, files, self._now_ms() + wait_ms)
 
     def _switch(self, spec: LineupSpec) -> None:
         """Let a new lineup go live, unless it is the one that is."""
         live = spec, frozenset(version for version in spec.wanted if version in self._servables)
         if live == self._live:
             return
-        self.lineup = Lineup(spec, self._servables)
+        self.lineup = Lineup(spec, self._servables, self._rules)
         self._live = live
         self.switches += 1
-        _LOG.info("lineup live", revision=spec.revision, answer=spec.answering, shadow=spec.shadowing)
+        _LOG.info(
+            "lineup live",
+            revision=spec.revision,
+            answer=spec.answering,
+            shadow=spec.shadowing,
+            policy=spec.policy,
+        )
 
     def _show(self, loading: int | None = None) -> None:
         """Replace `states`; a version that stands where it stood keeps its time."""

@@ -17,10 +17,15 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from service.registry.artifact import publish, read_artifact, version_path
-from service.registry.promotion import promote, rollback, set_challengers
+from service.registry.policy_file import publish_policy
+from service.registry.policy_spec import parsed_policy
+from service.registry.promotion import activate_policy, promote, rollback, set_challengers
 from service.registry.remote import pull
 from service.registry.retirement import retire
 from tests.tree.files import ROOT
+
+POLICY: Final = '[[limits]]\ncode = "large"\namount_more_than_minor = 9\ndecision = "REVIEW"\ntext = "large"\n'
+"""What is published as a policy."""
 
 STEPS: Final = {"os.rename", "os.remove", "os.mkdir", "os.rmdir"}
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -70,6 +75,9 @@ def act(registry: Path, order: dict[str, Any]) -> None:
             rollback(registry, "child", "a test")
         case "retire":
             retire(registry, version, "child", "a test")
+        case "policy":
+            number = publish_policy(registry, parsed_policy(POLICY, "p.toml"), POLICY, "child", 1)
+            activate_policy(registry, number, "child", "a test")
         case "pull":
             pull(registry)
 

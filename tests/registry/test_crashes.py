@@ -12,6 +12,7 @@ import pytest
 from service.core.features import FEATURES
 from service.registry.artifact import read_artifact, retired, version_path, versions
 from service.registry.lineup_file import read_history, read_lineup
+from service.registry.policy_file import policies, read_policy
 from service.registry.promotion import promote, set_challengers
 from service.registry.retirement import retire
 from tests.registry.build import build_artifact
@@ -43,12 +44,15 @@ def whole(registry: Path) -> None:
     """Check that everything listed is whole, and that the history leads to the lineup without a gap."""
     for version in versions(registry):
         read_artifact(version_path(registry, version))
+    for policy in policies(registry):
+        read_policy(registry, policy)
     lineup = read_lineup(registry)
     assert lineup is not None
     history = read_history(registry)
     assert list(history) == list(range(1, lineup.revision + 1))
     assert history[lineup.revision].lineup == lineup
     assert set(lineup.wanted) <= set(versions(registry))
+    assert lineup.policy in {0, *policies(registry)}
 
 
 def deaths(nursery: Nursery, template: Path, folder: Path, act: str, version: int) -> Iterator[Path]:
@@ -90,6 +94,21 @@ def test_a_version_is_published_whole_or_not_at_all(nursery: Nursery, template: 
         whole(registry)
         names = {entry.name for entry in (registry / "versions").iterdir()}
         assert names == {f"{version:06d}" for version in versions(registry)}
+
+
+def test_a_policy_is_published_and_active_or_not(nursery: Nursery, template: Path, tmp_path: Path) -> None:
+    """After each death it decides or nothing does; the next run finishes it, under the one number that it has."""
+    seen = set()
+    for registry in deaths(nursery, template, tmp_path, "policy", 0):
+        whole(registry)
+        lineup = read_lineup(registry)
+        assert lineup is not None
+        seen.add((tuple(policies(registry)), lineup.policy))
+        if not lineup.policy:
+            assert nursery.run(registry, "policy")
+            whole(registry)
+        assert [path.name for path in (registry / "policies").iterdir()] == ["000001.json"]
+    assert seen == {((), 0), ((1,), 0), ((1,), 1)}
 
 
 def test_a_version_is_retired_or_not(nursery: Nursery, template: Path, tmp_path: Path) -> None:

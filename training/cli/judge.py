@@ -83,6 +83,7 @@ def compare(
 
 @app.command(
     epilog="Examples:\n\n  python -m training backtest --review 0.1 --decline 0.6\n\n"
+    "  python -m training backtest --policy policy.toml --out changed.parquet\n\n"
     "  python -m training backtest --version 9 --out changed.parquet\n\n"
     "  python -m training backtest --blend 7,8 --review 0.1 --decline 0.6 --json"
 )
@@ -100,8 +101,16 @@ def backtest(
     ] = None,
     version: Annotated[int | None, typer.Option(min=1, help="Version whose score decides.")] = None,
     blend: Annotated[str, typer.Option(metavar="V,V,…", help="Versions whose mean score decides.")] = "",
+    policy: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="Policy that decides: a file, or the number of a published one.",
+            show_default="as then",
+        ),
+    ] = "",
     degraded_rule: Annotated[
-        str, typer.Option(help="What degraded answers decide: at_least_review, score or decline.")
+        str, typer.Option(help="What degraded answers decide, where no policy says it: the scoring.degraded_rule.")
     ] = "at_least_review",
     patterns: Annotated[
         Path | None, typer.Option(metavar="EVENTS", help="Simulated event file that names the patterns of fraud.")
@@ -111,20 +120,29 @@ def backtest(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what other thresholds, another version or a blend would have decided, and what that means.
+    """Show what another policy, other thresholds, another version or a blend would have decided, and what that means.
 
     A threshold that is not given stays what it was; with --version it is that version's own, and with --blend
-    the one that stops as many purchases as were stopped.
+    the one that stops as many purchases as were stopped. With --policy a table tells what each of its rules does;
+    without it the rules that held then hold now. Listings count where they counted then.
     """
     from training.data.events import frames  # noqa: PLC0415
     from training.judge.backtest import backtest as judge_sides  # noqa: PLC0415
     from training.judge.backtest import caught_by_pattern, pattern_names, write_changed  # noqa: PLC0415
     from training.judge.judgements import show_backtest  # noqa: PLC0415
     from training.judge.proposal import Proposal, Recorded, decide_anew  # noqa: PLC0415
+    from training.policies import policy_named  # noqa: PLC0415
     from training.snapshot.read import open_snapshot  # noqa: PLC0415
 
     versions = _versions(version, blend)
-    values = {"versions": versions, "review": review, "decline": decline, "degraded_rule": degraded_rule}
+    rules = policy_named(registry, policy) if policy else None
+    values = {
+        "versions": versions,
+        "review": review,
+        "decline": decline,
+        "degraded_rule": degraded_rule,
+        "policy": rules,
+    }
     proposal = checked_options(Proposal, values)
     opened = open_snapshot(snapshots, snapshot, reveal=out is not None or patterns is not None)
     outcomes = _outcomes(opened, cutoff, label_delay_days)

@@ -56,7 +56,7 @@ def promote(
 
 @app.command(epilog='Example: python -m training rollback --why "too many reviews"')
 def rollback(registry: Registry = REGISTRY, who: Who = "", why: Why = "", as_json: Json = False) -> None:
-    """Go back to what answered before; once more goes one answer further back.
+    """Go back to what answered and decided before; once more goes one answer or policy further back.
 
     When lineup.json is lost or not readable, the newest lineup of the history is restored instead.
     """
@@ -143,7 +143,7 @@ def retire(
 
 def _show(lineup: LineupSpec, *, as_json: bool) -> None:
     """Say what should be live now, and what happens next."""
-    from training.versions import answer_words, listed_words  # noqa: PLC0415
+    from training.versions import answer_words, listed_words, policy_words  # noqa: PLC0415
 
     if as_json:
         values = {
@@ -152,9 +152,11 @@ def _show(lineup: LineupSpec, *, as_json: bool) -> None:
             "answer": answer_words(lineup),
             "answering": lineup.answering,
             "shadow": lineup.shadowing,
+            "policy": lineup.policy,
         }
         typer.echo(json.dumps(values))
         return
     shadow_words = f"; {listed_words(lineup.shadowing)} in shadow" if lineup.shadowing else ""
-    OUT.print(escape(f"Revision {lineup.revision}: {answer_words(lineup)}{shadow_words}."))
+    decides = f"; {policy_words(lineup)}" if lineup.policy else ""
+    OUT.print(escape(f"Revision {lineup.revision}: {answer_words(lineup)}{shadow_words}{decides}."))
     OUT.print("Running services follow within a second (registry.poll_ms); `training rollback` undoes it.")

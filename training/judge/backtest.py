@@ -1,4 +1,4 @@
-"""What other thresholds, another version or a blend would have decided on the purchases that were served.
+"""What another policy, other thresholds, another version or a blend would have decided on what was served.
 
 Then against now, on matured purchases. A backtest holds everything else as it was: what the other decisions
 would have changed in the profiles, or in what fraudsters do, it does not know. What was declined and not let
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from service.core.decision import Decision, DegradedRule
+from service.core.decision import Decision
 from training.data.whole_file import whole_file
 from training.learning.facts import Truth
 from training.metrics import Column
@@ -73,21 +73,22 @@ class Backtest(NamedTuple):
     changed: pl.DataFrame
 
 
-def decisions_of(scores: Column, thresholds: Limits, degraded: npt.NDArray[np.bool_], rule: DegradedRule) -> Decisions:
-    """Return `service.core.decision.decide` of each element."""
+def decisions_of(scores: Column, thresholds: Limits) -> Decisions:
+    """Return `service.core.decision.decide` of each element, by the thresholds alone."""
     decided = np.where(scores >= thresholds.review, int(Decision.REVIEW), int(Decision.APPROVE))
-    decided = np.where(scores >= thresholds.decline, int(Decision.DECLINE), decided)
-    if rule == "decline":
-        decided = np.where(degraded, int(Decision.DECLINE), decided)
-    if rule == "at_least_review":
-        decided = np.where(degraded, np.maximum(decided, int(Decision.REVIEW)), decided)
-    return decided.astype(np.uint8)
+    return np.where(scores >= thresholds.decline, int(Decision.DECLINE), decided).astype(np.uint8)
 
 
 def judged_decisions(frame: pl.DataFrame) -> Decisions:
-    """Return what was decided by the score: a control row would have been declined."""
+    """Return what was decided: a control row would have been declined."""
     decision = frame["decision"].to_numpy()
     return np.where(frame["control"].to_numpy(), int(Decision.DECLINE), decision).astype(np.uint8)
+
+
+def score_decisions(frame: pl.DataFrame) -> Decisions:
+    """Return what the score alone decided, where it was told from the whole, else the whole."""
+    told = frame["score_decision"].to_numpy()
+    return np.where(told > 0, told, judged_decisions(frame)).astype(np.uint8)
 
 
 def limits_as_before(scores: Column, then: Decisions) -> Limits:

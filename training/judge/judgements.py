@@ -16,6 +16,7 @@ from training.judge.backtest import TRUTHS, Backtest, Tally
 from training.judge.compare import Judged
 from training.judge.drift import Drift, Stability
 from training.judge.proposal import Proposed
+from training.judge.ruling import Rule, RuleEffect
 from training.judge.textfile import Gauge
 from training.metrics import Estimate
 
@@ -77,7 +78,8 @@ def show_backtest(
     if as_json:
         sides = {"then": found.then, "now": found.now}
         meaning = {name: {"then": then, "now": now} for name, then, now in effects(found)}
-        details = {"left_out": proposed.left_out, "effects": meaning, "patterns": by_pattern}
+        rules = [{**one._asdict(), "lacking": dict(rule.lacking)} for one, rule in _told_rules(proposed)]
+        details = {"left_out": proposed.left_out, "effects": meaning, "rules": rules, "patterns": by_pattern}
         typer.echo(json.dumps(numbers({**shown, **sides, **details, "out": None if out is None else str(out)})))
         return
     _show_heading(shown)
@@ -85,11 +87,17 @@ def show_backtest(
     OUT.print(_decision_table(found))
     OUT.print("\n[bold]what that means, then → now[/bold]")
     OUT.print(_effect_table(found))
+    if proposed.effects:
+        OUT.print("\n[bold]what each rule changes and stops, all others in place[/bold]")
+        OUT.print(_rule_table(proposed.effects))
+        _say_what_was_not_judged(proposed)
     if by_pattern:
         OUT.print("\n[bold]frauds by pattern[/bold]")
         OUT.print(_pattern_table(by_pattern))
     for feature, count in proposed.left_out.items():
         OUT.print(f"{count:,} decisions are left out: their rows were served without {feature}")
+    for policy, count in proposed.not_here.items():
+        OUT.print(f"{count:,} decisions were made by policy {policy}, which cannot be read here: without its limits")
     _say_what_is_not_known(heading)
     if out is not None:
         OUT.print(f"what is decided otherwise: {out}")
@@ -247,6 +255,34 @@ def _pattern_table(by_pattern: Sequence[Mapping[str, Any]]) -> Table:
         caught = _moved(row["caught_then"], row["caught_now"])
         shown.add_row(row["pattern"].replace("_", " "), f"{row['frauds']:,.0f}", caught)
     return shown
+
+
+def _told_rules(proposed: Proposed) -> list[tuple[RuleEffect, Rule]]:
+    return list(zip(proposed.effects, proposed.rules, strict=True))
+
+
+def _rule_table(effects: Sequence[RuleEffect]) -> Table:
+    """Return, for each rule, where it holds, what would be decided otherwise without it, and what it stops."""
+    shown = Table()
+    for column in ("rule", "asks for", "holds", "changes", "frauds", "amount", "honest", "amount"):
+        is_text = column in {"rule", "asks for"}
+        shown.add_column(column, justify="left" if is_text else "right", overflow="fold", no_wrap=column != "rule")
+    for one in effects:
+        tallies = (one.frauds, one.honest)
+        cells = [text for tally in tallies for text in (f"{tally.purchases:+,.0f}", f"{tally.amount_minor:+,.0f}")]
+        holds = f"{one.holds:,}" if one.holds or not one.not_judged else "unknown"
+        shown.add_row(one.code, one.asks, holds, f"{one.changes:,}", *cells)
+    return shown
+
+
+def _say_what_was_not_judged(proposed: Proposed) -> None:
+    """Name the limits that look at what was not served, and the features."""
+    for one, rule in _told_rules(proposed):
+        for feature, count in rule.lacking.items():
+            OUT.print(f"{one.code} is not judged on {count:,} decisions: their rows were served without {feature}")
+    stopped = sum(one.unknown.purchases for one in proposed.effects)
+    if stopped:
+        OUT.print(f"of {stopped:,.0f} purchases that rules stop or let through nobody knows what they were")
 
 
 def _moved(then: float, now: float) -> str:

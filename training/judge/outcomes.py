@@ -41,6 +41,10 @@ _KEPT: Final = (
     "degraded",
     "control",
     "control_share",
+    "policy_version",
+    "rules",
+    "score_decision",
+    *MISSING_COLUMNS,
 )
 _READ: Final = (
     *_KEPT,
@@ -51,7 +55,6 @@ _READ: Final = (
     "versions",
     "scores",
     "shadow",
-    *MISSING_COLUMNS,
 )
 
 
@@ -83,10 +86,11 @@ class Outcomes:
     """One decision for each matured purchase, in the order of the decision log.
 
     Columns of `frame`: `position` of the decision in its log, `purchase_id`, `event_time_ms`,
-    `amount_minor`; as served `score`, `decision`, `review_threshold`, `decline_threshold`, `degraded` and
-    `control`; `label` (1 = fraud), `truth` (`training.learning.facts.Truth`), `weight` (how many purchases it stands
-    for: 0 when its truth cannot come), `group` (card, or user where there was no card: they are right or wrong
-    together), and for each version `score_<version>` and `shadow_<version>`, null where it did not score.
+    `amount_minor`; as served `score`, `decision`, `review_threshold`, `decline_threshold`, `degraded`, `control`,
+    `policy_version`, `rules`, `score_decision` and `MISSING_COLUMNS`, as a snapshot has them; `label` (1 = fraud),
+    `truth` (`training.learning.facts.Truth`), `weight` (how many purchases it stands for: 0 when its truth cannot
+    come), `group` (card, or user where there was no card: they are right or wrong together), and for each version
+    `score_<version>` and `shadow_<version>`, null where it did not score.
 
     Of several decisions of one purchase that one counts which was recorded with it, else the last one that
     was made before the purchase was known. `decisions` is how many were read, `young` how many of them

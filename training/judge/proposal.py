@@ -1,42 +1,62 @@
-"""Another way to decide, applied to what was recorded: other thresholds, another version, a blend."""
+"""Another way to decide, applied to what was recorded: another policy, other thresholds, another version, a blend.
+
+Without another policy the rules that held then hold now: each recorded decision names them, and the policy by which
+they were decided is in the registry.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, model_validator
 
 from service.core.decision import DegradedRule
+from service.core.policy import NO_RULES, Rules
 from service.core.profile import Habits
 from service.errors import BadArtifact, BadSetting
 from service.registry.artifact import read_manifest, version_path
+from service.registry.policy_file import rules_of
 from service.registry.servable import Servable
 from training.data.events import Progress, silent
-from training.judge.backtest import Decisions, Limits, decisions_of, judged_decisions, limits_as_before, recorded_limits
+from training.judge.backtest import Decisions, Limits, decisions_of, limits_as_before, recorded_limits, score_decisions
 from training.judge.outcomes import Outcomes, RecordedLog, scores_of
-from training.judge.recorded_rows import ROW_COLUMNS, RecordedRows
+from training.judge.recorded_rows import ROW_COLUMNS, RecordedLayouts, RecordedRows
+from training.judge.ruling import (
+    Rule,
+    RuleEffect,
+    decided,
+    degraded_rules,
+    effects_of,
+    limits_now,
+    limits_then,
+    list_rules,
+)
 from training.metrics import Column
 
 
 class Proposal(BaseModel):
-    """What should have decided. Without versions it is the score as it was served."""
+    """What should have decided. Without versions it is the score as it was served, without a policy the one of then."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     versions: tuple[int, ...] = Field((), description="The version, or the blend, whose score decides.")
     review: float | None = Field(None, ge=0.0, le=1.0, description="Score from which a purchase is reviewed.")
     decline: float | None = Field(None, ge=0.0, le=1.0, description="Score from which a purchase is declined.")
-    degraded_rule: DegradedRule = Field("at_least_review", description="What degraded answers decide.")
+    degraded_rule: DegradedRule = Field(
+        "at_least_review", description="What degraded answers decide where the policy says nothing."
+    )
+    policy: InstanceOf[Rules] | None = Field(None, description="The policy that decides about the score.")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if not self.versions and self.review is None and self.decline is None:
-            raise ValueError("say what should have decided: --review, --decline, --version or --blend")
+        if not self.versions and self.review is None and self.decline is None and self.policy is None:
+            raise ValueError("say what should have decided: --policy, --review, --decline, --version or --blend")
         if self.review is not None and self.decline is not None and self.review > self.decline:
             raise ValueError("--review lies above --decline")
         if len(set(self.versions)) != len(self.versions):
@@ -48,7 +68,9 @@ class Proposed(NamedTuple):
     """What the proposal decides, for the purchases that it can decide about.
 
     `frame` has those of the outcomes. `recomputed` counts the scores that were computed from recorded rows,
-    because a version had not scored; `left_out` the decisions whose rows lack a feature, by its name.
+    because a version had not scored; `left_out` the decisions whose rows lack a feature, by its name. `rules` are
+    those of the proposed policy, `effects` what each of them does; without one `not_here` counts the decisions whose
+    limits are left out, by the policy of then that cannot be read.
     """
 
     frame: pl.DataFrame
@@ -57,6 +79,9 @@ class Proposed(NamedTuple):
     limits: str
     recomputed: int
     left_out: Mapping[str, int]
+    rules: Sequence[Rule] = ()
+    effects: Sequence[RuleEffect] = ()
+    not_here: Mapping[int, int] = MappingProxyType({})
 
 
 class Recorded(NamedTuple):
@@ -92,10 +117,41 @@ def decide_anew(recorded: Recorded, outcomes: Outcomes, proposal: Proposal, prog
         left_out = {name: count for one in found for name, count in one.left_out.items()}
     known = ~np.isnan(scores)
     frame, scores = frame.filter(pl.Series(known)), scores[known]
-    degraded = frame["degraded"].to_numpy()
-    limits, words = _limits(recorded.registry, proposal, frame, scores, degraded)
-    decisions = decisions_of(scores, limits, degraded, proposal.degraded_rule)
-    return Proposed(frame, scores, decisions, words, recomputed, left_out)
+    limits, words = _limits(recorded.registry, proposal, frame, scores)
+    by_score = decisions_of(scores, limits)
+    if proposal.policy is None:
+        decisions, not_here = ruled_as_then(recorded.registry, frame, by_score, proposal.degraded_rule)
+        return Proposed(frame, scores, decisions, words, recomputed, left_out, not_here=not_here)
+    policy = proposal.policy
+    layouts = RecordedLayouts(recorded.layouts, recorded.registry)
+    rules = [
+        *list_rules(frame, policy.lists),
+        *limits_now(recorded.log, layouts, frame, policy, progress),
+        *degraded_rules(frame, policy, proposal.degraded_rule),
+    ]
+    effects = effects_of(frame, by_score, rules, policy.lists)
+    decisions = decided(by_score, rules, policy.lists)
+    return Proposed(frame, scores, decisions, words, recomputed, left_out, rules, effects)
+
+
+def ruled_as_then(
+    registry: Path, frame: pl.DataFrame, by_score: Decisions, default: DegradedRule
+) -> tuple[Decisions, dict[int, int]]:
+    """Return what the rules that held then make of other decisions of the score.
+
+    Beside it, by policy, how many decisions were made by one that cannot be read here: their limits are left out.
+    """
+    decisions, not_here = by_score.copy(), dict[int, int]()
+    for version in frame["policy_version"].unique().sort().to_list():
+        mine = (frame["policy_version"] == version).to_numpy()
+        try:
+            policy = rules_of(registry, version)
+        except BadArtifact:
+            policy, not_here[version] = NO_RULES, int(mine.sum())
+        some = frame.filter(pl.Series(mine))
+        rules = [*list_rules(some, policy.lists), *limits_then(some, policy), *degraded_rules(some, policy, default)]
+        decisions[mine] = decided(by_score[mine], rules, policy.lists)
+    return decisions, not_here
 
 
 def blended(columns: Sequence[Column]) -> Column:
@@ -152,25 +208,27 @@ def row_scores(
     return scores
 
 
-def _limits(
-    registry: Path, proposal: Proposal, frame: pl.DataFrame, scores: Column, degraded: npt.NDArray[np.bool_]
-) -> tuple[Limits, str]:
-    """Return the thresholds, and in words where they come from."""
+def _limits(registry: Path, proposal: Proposal, frame: pl.DataFrame, scores: Column) -> tuple[Limits, str]:
+    """Return the thresholds, and in words where they come from: the options, the policy, the versions, what was."""
     base, words = recorded_limits(frame), "those that were live then"
     if len(proposal.versions) == 1 and (proposal.review is None or proposal.decline is None):
         (version,) = proposal.versions
         own = _own_limits(registry, version)
         base, words = own, f"those of version {version}: {own.review:.4g}, {own.decline:.4g}"
     elif proposal.versions:
-        base = limits_as_before(scores[~degraded], judged_decisions(frame)[~degraded])
+        sound = ~frame["degraded"].to_numpy()
+        base = limits_as_before(scores[sound], score_decisions(frame)[sound])
         words = f"as many stopped as were: {base.review:.4g}, {base.decline:.4g}"
-    review = base.review if proposal.review is None else proposal.review
-    decline = base.decline if proposal.decline is None else proposal.decline
-    if proposal.review is not None and proposal.decline is not None:
+    policy = NO_RULES if proposal.policy is None else proposal.policy
+    review = policy.review if proposal.review is None else proposal.review
+    decline = policy.decline if proposal.decline is None else proposal.decline
+    if review is not None and decline is not None:
         words = f"as given: {review:g}, {decline:g}"
-    elif proposal.review is not None or proposal.decline is not None:
+    elif review is not None or decline is not None:
         words = f"one as given, the other one {words}"
-    return Limits(np.minimum(review, decline), decline), words
+    review_from = base.review if review is None else review
+    decline_from = base.decline if decline is None else decline
+    return Limits(np.minimum(review_from, decline_from), decline_from), words
 
 
 def _own_limits(registry: Path, version: int) -> Limits:

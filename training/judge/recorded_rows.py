@@ -14,6 +14,7 @@ import polars as pl
 from service.core.features import BY_NAME, Feature, layout_id
 from service.errors import BadArtifact, BadSetting
 from service.registry.artifact import read_manifest, version_path
+from training.metrics import Column
 from training.replay.stream import Matrix
 
 ROW_COLUMNS: Final = ("row_layout", "row", "versions")
@@ -55,11 +56,7 @@ class RecordedRows:
             if isinstance(places, str):
                 self.left_out[places] += rows.height
                 continue
-            width = len(self._layouts[str(layout)])
-            content = b"".join(rows["row"].to_list())
-            if len(content) != rows.height * width * _FLOAT_BYTES:
-                raise BadSetting(f"the snapshot holds rows of layout {layout} that do not have its {width} features")
-            yield rows, np.frombuffer(content, "<f8").reshape(rows.height, width)[:, places].astype(np.float64)
+            yield rows, _matrix(rows, str(layout), len(self._layouts[str(layout)]))[:, places].astype(np.float64)
 
     def refusal(self, version: int) -> str:
         """Return why a version cannot be judged by these rows, and what to do about it, in one sentence."""
@@ -85,6 +82,33 @@ class RecordedRows:
         return np.array([at[feature.name] for feature in self._features], np.intp)
 
 
+class RecordedLayouts:
+    """Takes recorded rows apart into their features, each named by the fingerprint that it had when it was served."""
+
+    def __init__(self, layouts: Mapping[str, Sequence[str]], registry: Path | None) -> None:
+        """Take the names of the rows of each layout, and where the versions that scored are published."""
+        self._layouts = layouts
+        self._registry = registry
+        self._fingerprints: dict[str, dict[str, str]] = {}
+
+    def of(self, piece: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, Mapping[str, Column]]]:
+        """Yield the decisions of a piece with the columns of their rows by fingerprint, layout by layout.
+
+        What nobody can tell the definition of is left out of the columns. Cost: the rows of the piece once more.
+        """
+        for (layout,), rows in piece.group_by("row_layout", maintain_order=True):
+            name = str(layout)
+            names = tuple(self._layouts.get(name, ()))
+            if name not in self._fingerprints:
+                self._fingerprints[name] = served_fingerprints(name, names, rows["versions"], self._registry)
+            served = self._fingerprints[name]
+            if not names:
+                yield rows, {}
+                continue
+            matrix = _matrix(rows, name, len(names))
+            yield rows, {served[one]: matrix[:, at] for at, one in enumerate(names) if one in served}
+
+
 def served_fingerprints(
     layout: str, names: Sequence[str], versions: pl.Series, registry: Path | None
 ) -> dict[str, str]:
@@ -106,3 +130,11 @@ def served_fingerprints(
             continue
         stated |= {feature.name: feature.fingerprint for feature in manifest.features}
     return stated
+
+
+def _matrix(rows: pl.DataFrame, layout: str, width: int) -> Matrix:
+    """Return the rows of one layout. Raises BadSetting when one does not have its length."""
+    content = b"".join(rows["row"].to_list())
+    if len(content) != rows.height * width * _FLOAT_BYTES:
+        raise BadSetting(f"the snapshot holds rows of layout {layout} that do not have its {width} features")
+    return np.frombuffer(content, "<f8").reshape(rows.height, width)

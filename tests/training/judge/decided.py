@@ -41,6 +41,9 @@ _DEFAULTS: Mapping[str, Any] = {
     "given_up": [],
     "reason_codes": [],
     "profile_age_ms": -1,
+    "policy_version": 0,
+    "rules": [],
+    "score_decision": 0,
 }
 
 

@@ -22,9 +22,12 @@ from service.metrics import Metrics
 from service.recorder import Recorder
 from service.registry.lineup_file import CanaryAnswer, Change, LineupSpec, change_lineup
 from service.registry.manifest import Baseline, Histogram, ThresholdChoice
-from service.registry.promotion import promote, set_challengers
+from service.registry.policy_file import publish_policy
+from service.registry.policy_spec import parsed_policy
+from service.registry.promotion import activate_policy, promote, set_challengers
 from service.registry.watcher import Watcher
 from service.scorer import Question, Scorer
+from service.served import Served
 from service.settings import LmdbSettings, RegistrySettings, ScoringSettings
 from service.store.lmdb import LmdbStore
 from service.store.protocol import Submission
@@ -57,20 +60,23 @@ class Kept:
         """Begin with none."""
         self.records: list[DecisionRecord] = []
 
-    def put(self, record: DecisionRecord) -> None:
+    def put(self, served: Served) -> None:
         """Keep it."""
-        self.records.append(record)
+        self.records.append(served.record)
 
 
-def serve_market(folder: Path) -> None:
-    """Serve a market in `folder`: its registry, store and snapshots."""
+def serve_market(folder: Path, policy: str = "") -> None:
+    """Serve a market in `folder`: its registry, store and snapshots; a policy decides for the first half of it."""
     registry = folder / "registry"
     publish_versions(registry)
+    if policy:
+        number = publish_policy(registry, parsed_policy(policy, "policy.toml"), policy, "a test", 1)
+        activate_policy(registry, number, "a test", "a policy")
     store = LmdbStore(LmdbSettings(path=folder / "store", max_size_bytes=1 << 28), "attempts", 100)
     watcher = Watcher(RegistrySettings(path=registry), "attempts", lambda: NOW_MS)
     kept, metrics = Kept(), Metrics()
     recorder = Recorder(store, 8, 8, metrics)
-    scorer = Scorer(store, recorder, watcher, kept, EventClock(0), ScoringSettings(explain_decisions=False), metrics)
+    scorer = Scorer(store, recorder, watcher, kept, EventClock(0), ScoringSettings(explain_decisions=False))
     watcher.refresh()
     for begin, end in ((0, PURCHASES // 2), (PURCHASES // 2, PURCHASES)):
         lineup = watcher.lineup

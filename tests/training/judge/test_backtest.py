@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.decision import Decision, DegradedRule, Thresholds, decide
+from service.core.decision import Decision, Thresholds, decide
 from service.core.windows import DAY_MS
 from tests.make import NOW_MS
 from tests.training.judge.decided import MadeLog, confirmed, decision
@@ -39,18 +39,14 @@ def outcomes_of(decisions: Sequence[Mapping[str, Any]], frauds: Sequence[str] = 
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.2, 0.5, 0.9]), st.booleans()), min_size=1),
+    st.lists(st.sampled_from([0.0, 0.1, 0.2, 0.5, 0.9]), min_size=1),
     st.sampled_from([0.0, 0.1, 0.2]),
     st.sampled_from([0.2, 0.5, 1.0]),
-    st.sampled_from(get_args(DegradedRule)),
 )
-def test_a_column_is_decided_as_the_service_decides(
-    cases: list[tuple[float, bool]], review: float, decline: float, rule: DegradedRule
-) -> None:
+def test_a_column_is_decided_as_the_service_decides(scores: list[float], review: float, decline: float) -> None:
     """Each element gets what `decide` gives, at the thresholds too."""
-    scores, degraded = np.array([case[0] for case in cases]), np.array([case[1] for case in cases])
-    expected = [decide(score, Thresholds(review, decline), degraded=was, rule=rule) for score, was in cases]
-    assert decisions_of(scores, Limits(review, decline), degraded, rule).tolist() == expected
+    expected = [decide(score, Thresholds(review, decline)) for score in scores]
+    assert decisions_of(np.array(scores), Limits(review, decline)).tolist() == expected
 
 
 @given(

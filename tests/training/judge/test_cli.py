@@ -87,6 +87,40 @@ def test_backtest_tells_and_writes_what_changes(shell: Shell, tmp_path: Path) ->
     assert changed["purchase_id"].str.starts_with("p-").all()
 
 
+POLICY = """[[limits]]
+code = "new-large"
+all = [{ feature = "user_tenure", within = "30d" }]
+amount_more_than_minor = 60_000
+decision = "DECLINE"
+text = "a new user spends much"
+
+[[limits]]
+code = "busy-card"
+feature = "purchases_1h_by_card"
+more_than = 5
+decision = "REVIEW"
+text = "the card is busy"
+"""
+
+
+def test_backtest_tells_what_each_rule_of_a_policy_does(shell: Shell, tmp_path: Path) -> None:
+    """What it changes is what changes in all; a limit on what was not served is named, with its feature."""
+    path = tmp_path / "policy.toml"
+    path.write_text(POLICY, "utf-8")
+    call = ("backtest", "--label-delay-days", 3, "--policy", path)
+    found = shell.json(*call)
+    large, busy = found["rules"]
+    assert (large["code"], large["asks"], large["not_judged"]) == ("limit:new-large", "decline", 0)
+    assert found["changed"] == large["changes"] > 0
+    caught = found["effects"]["frauds_caught"]
+    assert large["frauds"]["purchases"] == caught["now"]["purchases"] - caught["then"]["purchases"] > 0
+    assert (busy["holds"], busy["lacking"]) == (0, {"purchases_1h_by_card": found["decided_anew"]})
+    code, out, _ = shell(*call)
+    assert code == ExitCode.OK
+    assert "limit:busy-card is not judged on 117 decisions: their rows were served without purchases_1h_by_card" in out
+    assert max(map(len, out.splitlines())) <= 100
+
+
 def test_backtest_names_patterns(shell: Shell, tmp_path: Path) -> None:
     """With a simulated event file the frauds are told apart by what they were."""
     path = tmp_path / "market.parquet"

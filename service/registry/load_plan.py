@@ -1,7 +1,8 @@
-"""The policy: which versions to load and to drop, and when to switch, as a function of plain values.
+"""The load plan: which versions to load and to drop, and when to switch, as a function of plain values.
 
-A bad version never unseats a good one: the lineup is switched only when every version that is to
-answer is loaded. A challenger that does not load is left out; it holds nobody up.
+A bad version never unseats a good one, nor does a bad policy: the lineup is switched only when every version
+that is to answer is loaded, and the policy that is to decide. A challenger that does not load is left out; it
+holds nobody up.
 """
 
 from __future__ import annotations
@@ -22,14 +23,21 @@ class Plan(NamedTuple):
     """Versions that are to answer and cannot: why there is no switch."""
 
 
-def plan(spec: LineupSpec, loaded: AbstractSet[int], failed: AbstractSet[int], live: AbstractSet[int]) -> Plan:
+def plan(
+    spec: LineupSpec,
+    loaded: AbstractSet[int],
+    failed: AbstractSet[int],
+    live: AbstractSet[int],
+    *,
+    has_policy: bool = True,
+) -> Plan:
     """Return what brings us nearer to `spec`.
 
     `loaded` are the versions in memory, `failed` those that could not be loaded, `live` the loaded
-    ones that the present lineup uses.
+    ones that the present lineup uses; `has_policy` tells whether the policy is loaded.
     """
     load = tuple(version for version in spec.wanted if version not in loaded and version not in failed)
     blocked = tuple(version for version in spec.answering if version in failed)
-    switch = not load and not blocked
+    switch = has_policy and not load and not blocked
     keep = set(spec.wanted) if switch else {*spec.wanted, *live}
     return Plan(load, switch, frozenset(loaded - keep), blocked)

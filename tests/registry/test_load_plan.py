@@ -1,12 +1,12 @@
-"""The policy: a bad version never unseats a good one."""
+"""The load plan: a bad version never unseats a good one."""
 
 from __future__ import annotations
 
 import pytest
 
 from service.registry.lineup_file import BlendAnswer, LineupSpec
+from service.registry.load_plan import Plan, plan
 from service.registry.manifest import ThresholdChoice
-from service.registry.policy import Plan, plan
 
 BLEND = BlendAnswer(versions=(1, 2), thresholds=ThresholdChoice(review=0.4, decline=0.8, why="a test"))
 
