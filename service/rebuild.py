@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from service.core.erasure import is_erased
 from service.core.event import FOLLOW_UPS, EntityKey, Event, EventKind, confirmation_id
 from service.core.history import Change, History
 from service.core.profile import Habits, Update, updates_of
@@ -229,7 +230,7 @@ def changes_of(
 
     What a follow-up refers to is looked up, with one read for the page. Raises StoreUnavailable and BadSetting.
     """
-    some = [one for one in page if any(wanted(key) for key, _ in one.revisions)]
+    some = [one for one in page if any(wanted(key) and not is_erased(key.id) for key, _ in one.revisions)]
     referred = _referred(store, [one.event for one in some])
     changes: dict[EntityKey, list[Change]] = defaultdict(list)
     for event, revisions, _ in some:
@@ -237,7 +238,7 @@ def changes_of(
         if updates is not None and [update.key for update in updates] != [key for key, _ in revisions]:
             raise BadSetting(f"setting ingest.habits: the log was not recorded with {habits!r}: see {event.event_id}")
         for at, (key, revision) in enumerate(revisions):
-            if wanted(key):
+            if wanted(key) and not is_erased(key.id):
                 changes[key].append(Change(revision, None if updates is None else updates[at]))
     return changes
 

@@ -9,27 +9,36 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from service.core.listing import ListingAct, ListingChange
 from service.errors import BadSetting, StoreUnavailable
+from service.forgetting import FORGETTING, PURCHASES
 from service.pace import Pace
 from service.rebuild import PAGE_EVENTS
+from service.receipts import FOLDER, KEYS
+from service.store.listing_table import MAX_BATCH_CHANGES, ListingTable
 from service.store.protocol import Status, Store, Submission
+
+PAPER_FOLDERS: Final = (KEYS, FOLDER, FORGETTING, PURCHASES)
+"""The folders of papers that a store has."""
 
 PAGE_DECISIONS: Final = 500
 """Decisions that are carried at a time."""
 
 
 class Transferred(NamedTuple):
-    """What was carried: events, decisions and parked events that were not there before."""
+    """What was carried and not there before: events, decisions, parked events, changes of the lists, papers."""
 
     events: int
     decisions: int
     parked: int
+    changes: int = 0
+    papers: int = 0
 
 
 def transfer(
     source: Store, target: Store, max_events_per_s: int = 0, tell: Callable[[int], object] = bool
 ) -> Transferred:
-    """Carry what `target` has not got yet: events, decisions, names of rows, and what waits for its purchase.
+    """Carry what `target` has not got yet: events, decisions, names of rows, what waits, the lists, and papers.
 
     Nobody else writes to `target`; `source` may go on. `tell` gets the entries read so far, after every page.
     Raises StoreUnavailable, and BadSetting when `target` holds something else than a beginning of `source`.
@@ -50,7 +59,8 @@ class _Transfer:
         events = self._carry_events(self._skip_events())
         decisions = self._carry_decisions(self._skip_decisions())
         # Last: a purchase that came since then has taken them out of what waits, and into the log.
-        return Transferred(events, decisions, self._carry_parked())
+        parked = self._carry_parked()
+        return Transferred(events, decisions, parked, self._carry_lists(), self._carry_papers())
 
     def _spend(self, entries: int) -> None:
         self._read += entries
@@ -120,6 +130,41 @@ class _Transfer:
                 if outcome.status is not Status.PARKED:
                     raise StoreUnavailable(f"a parked event was not taken: {outcome.field} {outcome.reason}")
         return len(new)
+
+    def _carry_lists(self) -> int:
+        """Carry entries and audit; changes are numbered from 1 again where the audit has lost its beginning."""
+        wanted = _history(self._source.listings)
+        there = self._target.listings.changes(0, len(wanted) + 1)
+        if wanted[: len(there)] != there:
+            raise _not_a_copy("change of the lists, number", str(len(there)))
+        new = wanted[len(there) :]
+        for first in range(0, len(new), MAX_BATCH_CHANGES):
+            some = new[first : first + MAX_BATCH_CHANGES]
+            if not self._target.listings.change(some[0].number - 1, some):
+                raise StoreUnavailable("somebody else changes the lists in the place to rebuild into")
+        return len(new)
+
+    def _carry_papers(self) -> int:
+        carried = 0
+        for folder in PAPER_FOLDERS:
+            for name in self._source.papers.names(folder):
+                paper = self._source.papers.get(folder, name)
+                if paper is not None and self._target.papers.get(folder, name) != paper:
+                    self._target.papers.put(folder, name, paper)
+                    carried += 1
+        return carried
+
+
+def _history(table: ListingTable) -> list[ListingChange]:
+    """Return changes that make the entries, numbered from 1: the audit, after what it does not tell any more."""
+    changes, last = [], 0
+    while page := table.changes(last, PAGE_EVENTS):
+        changes += page
+        last = page[-1].number
+    told = {change.listing.key for change in changes}
+    untold = [listing for key, listing in sorted(table.read().entries.items()) if key not in told]
+    added = [ListingChange(0, ListingAct.ADDED, one.made_ms, one.who, one.why, one) for one in untold]
+    return [change._replace(number=number) for number, change in enumerate((*added, *changes), 1)]
 
 
 def _not_a_copy(what: str, name: str) -> BadSetting:

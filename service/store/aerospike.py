@@ -8,7 +8,7 @@ consistency or any other feature of the enterprise edition.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import aerospike
@@ -23,8 +23,12 @@ from service.store.aerospike_apply import Applier
 from service.store.aerospike_check import problem_of
 from service.store.aerospike_client import Bins, Connect
 from service.store.aerospike_decisions import Decisions
+from service.store.aerospike_erasing import Eraser
 from service.store.aerospike_event import LOGGED_BINS, STATE, State, logged
+from service.store.aerospike_figures import figures_of
+from service.store.aerospike_listings import AerospikeListings
 from service.store.aerospike_log import PAGE, cursor_of, position_of
+from service.store.aerospike_papers import AerospikePapers
 from service.store.aerospike_parts import make_parts
 from service.store.aerospike_profile import PROFILE_BINS, stored_image
 from service.store.aerospike_read import ViewReader
@@ -32,10 +36,13 @@ from service.store.aerospike_rebuild import Rebuilder
 from service.store.aerospike_sweep import Sweeper
 from service.store.protocol import (
     DecisionPage,
+    Entry,
     EventPage,
+    Figure,
     LoggedEvent,
     Outcome,
     Replacement,
+    Rewrite,
     Submission,
     Swept,
     View,
@@ -84,6 +91,9 @@ class AerospikeStore:
         self._sweeper = Sweeper(parts, self._applier)
         self._rebuilder = Rebuilder(parts)
         self._decisions = Decisions(parts)
+        self._eraser = Eraser(parts)
+        self.listings = AerospikeListings(parts)
+        self.papers = AerospikePapers(parts)
 
     # --- what a score needs ---------------------------------------------------------------------
 
@@ -122,21 +132,24 @@ class AerospikeStore:
         Stops at an event that is on its way, which the sweep finishes: nothing is ever put in behind a cursor.
         """
         position = position_of(cursor)
-        found: list[LoggedEvent] = []
-        while len(found) < limit:
-            position, ids = self._parts.log.read(position, min(PAGE, limit - len(found)))
+        page = EventPage([], "", places := [], given_up := [])
+        while len(page.events) < limit:
+            position, ids = self._parts.log.read(position, min(PAGE, limit - len(page.events)))
             keys = [self._parts.sets.event(event_id) for event_id in ids]
             for bins in self._parts.connection.fetch(keys, LOGGED_BINS) if keys else ():
                 # A record that is not there has come to the end of its life.
                 state = None if bins is None else bins[STATE]
                 if state == State.PENDING:
-                    return EventPage(found, cursor_of(position))
-                if bins is not None and state == State.DONE:
-                    found.append(logged(bins))
+                    return page._replace(cursor=cursor_of(position))
                 position += 1
+                if bins is not None and state == State.DONE:
+                    page.events.append(logged(bins))
+                    places.append(position)
+                elif bins is not None and state == State.QUARANTINED:
+                    given_up.append((position, logged(bins).event))
             if not ids:
                 break
-        return EventPage(found, cursor_of(position))
+        return page._replace(cursor=cursor_of(position))
 
     def recorded(self, event_ids: Sequence[str]) -> list[LoggedEvent | None]:
         """Return applied events by their ids, None for those that are not in the log. Raises StoreUnavailable."""
@@ -163,6 +176,28 @@ class AerospikeStore:
     def restore(self, events: Sequence[LoggedEvent]) -> None:
         """Put events at the end of the log as they are; see `Store`. Raises StoreUnavailable."""
         self._rebuilder.restore(events)
+
+    # --- erasing --------------------------------------------------------------------------------
+
+    def rewrite_events(self, rewrites: Sequence[Rewrite]) -> None:
+        """Put events in the place of others; see `Store`. Raises StoreUnavailable."""
+        self._eraser.rewrite_events(rewrites)
+
+    def drop_events(self, entries: Sequence[Entry]) -> None:
+        """Take events out of the log; see `Store`. Raises StoreUnavailable."""
+        self._eraser.drop_events(entries)
+
+    def drop_decisions(self, entries: Sequence[Entry]) -> None:
+        """Take decisions out of their log; see `Store`. Raises StoreUnavailable."""
+        self._decisions.drop(entries)
+
+    def drop_parked(self, waiting: Mapping[str, str]) -> None:
+        """Let go of parked events; see `Store`. Raises StoreUnavailable."""
+        self._eraser.drop_parked(waiting)
+
+    def drop_profiles(self, profiles: Sequence[tuple[EntityKey, int]]) -> list[bool]:
+        """Let go of profiles; see `Store`. Raises StoreUnavailable."""
+        return self._eraser.drop_profiles(profiles)
 
     # --- decisions ------------------------------------------------------------------------------
 
@@ -198,6 +233,10 @@ class AerospikeStore:
     def stats(self) -> Stats:
         """Return what this process met."""
         return Stats(*(self._parts.tally.count(name) for name in Stats._fields))
+
+    def figures(self) -> list[Figure]:
+        """Return the client's nodes and connections, and what this process met; see `Store`."""
+        return figures_of(self._parts.connection.stats(), self.stats()._asdict())
 
     def check(self) -> str:
         """Return "" when the store can serve, else one sentence that says what to do."""

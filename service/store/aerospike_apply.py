@@ -47,18 +47,15 @@ class Applier:
 
         Events that name the same purchase or have the same id are applied one after the other, in their
         order; of the others those of one entity get their revisions in that order unless a write is repeated.
+        When nothing of one wave was answered, through all attempts, the next ones are not tried.
         """
         self._parts.connection.usable()
         deliveries = [_delivery(submission) for submission in submissions]
+        silent = ""
         for wave in _waves(unsettled(deliveries)):
-            reason = reason_of(NO_ANSWER)
-            try:
-                self._apply_wave(wave)
-            except StoreUnavailable as error:
-                self._parts.connection.usable()
-                reason = str(error)
+            silent = silent or self._silence_met_by(wave)
             for one in unsettled(wave):
-                one.outcome = Outcome(Status.RETRY, reason=reason)
+                one.outcome = Outcome(Status.RETRY, reason=silent or reason_of(NO_ANSWER))
         return [_outcome(one) for one in deliveries]
 
     def release(self, waiting: Mapping[str, str]) -> list[Outcome]:
@@ -74,6 +71,15 @@ class Applier:
         settled = [event.event_id for event, outcome in zip(events, outcomes, strict=True) if _is_settled(outcome)]
         self._parts.parked.remove({event_id: waiting[event_id] for event_id in (*gone, *settled)})
         return outcomes
+
+    def _silence_met_by(self, wave: Sequence[Delivery]) -> str:
+        """Apply a wave; return why no other will get further, "" when there is hope."""
+        try:
+            self._apply_wave(wave)
+        except StoreUnavailable as error:
+            self._parts.connection.usable()
+            return str(error)
+        return reason_of(NO_ANSWER) if all(one.unanswered for one in wave) else ""
 
     def _apply_wave(self, wave: Sequence[Delivery]) -> None:
         follow_ups = [one for one in wave if one.event.kind in FOLLOW_UPS]

@@ -18,7 +18,7 @@ import aerospike
 from aerospike import exception
 
 # Not in a function: two threads whose first batch imported this lazily have crashed client 19.3.0.
-from aerospike_helpers.batch.records import BatchRecords, Read, Write
+from aerospike_helpers.batch.records import BatchRecords, Read, Remove, Write
 
 from service.errors import BadSetting, StoreUnavailable
 from service.settings import AerospikeSettings
@@ -92,6 +92,9 @@ class Client(Protocol):
     def info_all(self, command: str) -> dict[str, Any]:
         """Ask every node."""
 
+    def get_stats(self) -> Any:  # noqa: ANN401 - theirs
+        """Tell of its nodes and connections."""
+
     def close(self) -> None:
         """Let go of it."""
 
@@ -108,7 +111,12 @@ class Answer(NamedTuple):
     @property
     def uncertain(self) -> bool:
         """Tell whether nobody knows what became of it, so that it must be tried again."""
-        return self.code not in _FINAL
+        return is_uncertain(self.code)
+
+
+def is_uncertain(code: int) -> bool:
+    """Tell whether a code leaves open what became of a read or write."""
+    return code not in _FINAL
 
 
 _NOTHING: Final[Bins] = {}
@@ -162,6 +170,7 @@ class Connection:
         self._tally = tally
         self._pid = os.getpid()
         self._closed = False
+        self._closing = Lock()
         self._client = connect(config_of(settings))
 
     def read_once(self, keys: list[Key], bins: list[str], timeout_ms: int, socket_timeout_ms: int) -> Sequence[Any]:
@@ -191,8 +200,8 @@ class Connection:
         """Read records, None for those that do not exist; raises StoreUnavailable when one is not answered."""
         return [_found(answer) for answer in self.read(keys, bins)]
 
-    def submit(self, operations: Sequence[Read | Write]) -> list[Answer]:
-        """Run reads and writes, each until it is answered or the attempts are used up.
+    def submit(self, operations: Sequence[Read | Write | Remove]) -> list[Answer]:
+        """Run reads, writes and removals, each until it is answered or the attempts are used up.
 
         All of them must be harmless when they are repeated. Those of one record are run in their order.
         """
@@ -231,11 +240,18 @@ class Connection:
             raise StoreUnavailable("the store was opened by another process: open it after fork or spawn")
         return self._client
 
+    def stats(self) -> Any | None:  # noqa: ANN401 - theirs
+        """Return the client's own statistics, None when it is not usable; asks no node."""
+        # A closed client that is asked for them crashes the process (19.3.0), so nobody closes it meanwhile.
+        with self._closing:
+            return None if self._closed or os.getpid() != self._pid else self._client.get_stats()
+
     def close(self) -> None:
         """Let go of it; in a process that did not make it the client is left alone."""
-        if not self._closed and os.getpid() == self._pid:
-            self._client.close()
-        self._closed = True
+        with self._closing:
+            if not self._closed and os.getpid() == self._pid:
+                self._client.close()
+            self._closed = True
 
     def _persist(self, size: int, send: Callable[[Sequence[int]], list[Answer]]) -> list[Answer]:
         """Send everything, and again what is uncertain, with growing pauses."""

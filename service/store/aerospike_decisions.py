@@ -13,16 +13,17 @@ from hashlib import blake2b
 from typing import Final
 
 import aerospike
-from aerospike_helpers.batch.records import Write
+from aerospike_helpers import expressions as exp
+from aerospike_helpers.batch.records import Remove, Write
 from aerospike_helpers.operations import map_operations, operations
 
 from service.core.decision import DecisionRecord
 from service.errors import StoreUnavailable
-from service.store.aerospike_client import EXISTS, reason_of
-from service.store.aerospike_log import PAGE, PAGE_BIN, Log, cursor_of, position_of
+from service.store.aerospike_client import EXISTS, FILTERED, NOT_FOUND, OK, reason_of
+from service.store.aerospike_log import PAGE, PAGE_BIN, Log, cursor_of, gone_id, position_of
 from service.store.aerospike_parts import Parts
 from service.store.aerospike_update import KEY_ORDERED
-from service.store.protocol import DecisionPage
+from service.store.protocol import DecisionPage, Entry
 from service.store.records import decode_decision, encode_decision
 
 MAX_SHOWN: Final = 8
@@ -30,6 +31,10 @@ MAX_SHOWN: Final = 8
 
 _PAYLOAD: Final = "p"
 _NAMES: Final = "d"
+_NONE: Final = aerospike.MAP_RETURN_NONE
+_OVERWRITE: Final = {"exists": aerospike.POLICY_EXISTS_UPDATE, "ttl": aerospike.TTL_DONT_UPDATE}
+_HAS_NAMES: Final = {**_OVERWRITE, "expressions": exp.BinExists(_NAMES).compile()}
+_HAS_NO_NAMES: Final = {"expressions": exp.Eq(exp.MapSize(None, exp.MapBin(_NAMES)), 0).compile()}
 _HASH_BYTES: Final = 8
 _MAX_PUT: Final = 128
 
@@ -56,24 +61,55 @@ class Decisions:
         """Return those of a purchase, newest first. Raises StoreUnavailable."""
         [found] = self._connection.fetch([self._sets.decision(_id(purchase_id, ""))], [_NAMES])
         names = sorted({} if found is None else found.get(_NAMES, {}), reverse=True)[:MAX_SHOWN]
-        return self._read([_id(purchase_id, name) for name in names])
+        decisions = self._read([_id(purchase_id, name) for name in names])
+        return [decision for decision in decisions if decision is not None]
 
     def page(self, cursor: str, limit: int) -> DecisionPage:
         """Return up to `limit` decisions after a cursor; ValueError for a bad one. Raises StoreUnavailable."""
         position = position_of(cursor)
         found: list[DecisionRecord] = []
+        places: list[int] = []
         while len(found) < limit:
             position, ids = self._log.read(position, min(PAGE, limit - len(found)))
             if not ids:
                 break
-            found += self._read(ids)
+            for place, decision in enumerate(self._read(ids), position + 1):
+                if decision is not None:
+                    found.append(decision)
+                    places.append(place)
             position += len(ids)
-        return DecisionPage(found, cursor_of(position))
+        return DecisionPage(found, cursor_of(position), places)
 
-    def _read(self, ids: Sequence[str]) -> list[DecisionRecord]:
-        """Return decisions; those whose life ended are left out."""
+    def drop(self, entries: Sequence[Entry]) -> None:
+        """Take decisions out of their log; see `Store.drop_decisions`. Raises StoreUnavailable.
+
+        Cost: seven requests for every `_MAX_PUT` of them. They are written over first: see `aerospike_erasing`.
+        """
+        for first in range(0, len(entries), _MAX_PUT):
+            some = entries[first : first + _MAX_PUT]
+            ids = self._log.ids_at(one.place for one in some)
+            mine = {one.place: ids[one.place] for one in some if ids.get(one.place, "").startswith(f"{one.id}|")}
+            self._erase([*mine.values()])
+            self._log.replace({place: (decision_id, gone_id(place)) for place, decision_id in mine.items()})
+
+    def _erase(self, ids: Sequence[str]) -> None:
+        of_purchases = {one: self._sets.decision(_id(one.rpartition("|")[0], "")) for one in ids}
+        blank = [Write(self._sets.decision(one), [operations.write(_PAYLOAD, b"")], policy=_OVERWRITE) for one in ids]
+        removed = [Remove(self._sets.decision(one)) for one in ids]
+        unnamed = [
+            Write(key, [map_operations.map_remove_by_key(_NAMES, one.rpartition("|")[2], _NONE)], policy=_HAS_NAMES)
+            for one, key in of_purchases.items()
+        ]
+        nameless = [Remove(key, policy=_HAS_NO_NAMES) for key in set(of_purchases.values())]
+        for steps in (blank, removed, unnamed, nameless):
+            for answer in self._connection.submit(steps) if steps else ():
+                if answer.code not in (OK, NOT_FOUND, FILTERED):
+                    raise StoreUnavailable(reason_of(answer.code))
+
+    def _read(self, ids: Sequence[str]) -> list[DecisionRecord | None]:
+        """Return decisions, None for those whose life ended."""
         records = self._connection.fetch([self._sets.decision(one) for one in ids], [_PAYLOAD]) if ids else []
-        return [decode_decision(bins[_PAYLOAD]) for bins in records if bins is not None]
+        return [None if bins is None else decode_decision(bins[_PAYLOAD]) for bins in records]
 
     def _put(self, decisions: Sequence[DecisionRecord]) -> None:
         head = self._log.head()

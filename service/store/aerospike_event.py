@@ -29,7 +29,18 @@ from aerospike_helpers.operations import operations
 from service.core.decision import DecisionRecord
 from service.core.event import Event
 from service.settings import AerospikeSettings
-from service.store.aerospike_client import EXISTS, FILTERED, OK, Answer, Bins, Connection, Operation, Tally, reason_of
+from service.store.aerospike_client import (
+    EXISTS,
+    FILTERED,
+    OK,
+    Answer,
+    Bins,
+    Connection,
+    Operation,
+    Tally,
+    is_uncertain,
+    reason_of,
+)
 from service.store.aerospike_log import PAGE_BIN
 from service.store.aerospike_sets import Sets
 from service.store.outcomes import conflict
@@ -63,7 +74,8 @@ class State(IntEnum):
 class Delivery:
     """An event on its way: what the caller brought, what its record says, and the outcome once it is settled.
 
-    `repeat` when somebody else brought it before; `was_parked` when it waited for its purchase until now.
+    `repeat` when somebody else brought it before; `was_parked` when it waited for its purchase until now;
+    `unanswered` when its fate is open because nobody answered.
     """
 
     event: Event
@@ -79,6 +91,7 @@ class Delivery:
     purchase: Event | None = None
     revisions: Revisions = field(default=())
     outcome: Outcome | None = None
+    unanswered: bool = False
 
     @property
     def created_s(self) -> int:
@@ -117,6 +130,7 @@ class Delivery:
     def defer(self, code: int) -> None:
         """Tell that the event's fate is open."""
         self.outcome = Outcome(Status.RETRY, reason=reason_of(code))
+        self.unanswered = is_uncertain(code)
 
 
 def logged(bins: Bins) -> LoggedEvent:

@@ -115,7 +115,10 @@ def _recorded(record: Any) -> LoggedEvent | None:  # noqa: ANN401 - the client's
     if record is None or record.result != OK:
         return None
     bins: Bins = record.record[2]
-    return logged(bins) if bins.get(STATE) == State.DONE else None
+    try:
+        return logged(bins) if bins.get(STATE) == State.DONE else None
+    except Exception:  # noqa: BLE001 - as above
+        return None
 
 
 def _view(wanted: _Wanted, found: list[Any]) -> View:

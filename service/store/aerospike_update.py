@@ -16,6 +16,7 @@ with `_`: compiling for each event costs three times as much.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import aerospike
@@ -200,6 +201,15 @@ def operations_of(update: Update, event_id: str, created_s: int, forget_before_s
         _add(made, _PROGRAMS[update.key.kind, effect], time_ms, update)
     made.append(_READ_REVISION)
     return made
+
+
+def forgetting_operations(event_ids: Sequence[str]) -> list[Operation]:
+    """Return the operations that let a profile forget that it took these events, and what the last one handed on."""
+    return [
+        map_operations.map_remove_by_key_list(APPLIED, [*event_ids], _NONE),
+        operations.write(EVENT_ID, aerospike.null()),
+        operations.write(OTHER, aerospike.null()),
+    ]
 
 
 def _add(made: list[Operation], program: _Program, time_ms: int, update: Update) -> None:

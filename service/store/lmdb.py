@@ -8,7 +8,7 @@ done: LMDB's write lock is robust, and a transaction that was not committed was 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import lmdb
@@ -21,7 +21,10 @@ from service.settings import LmdbSettings
 from service.store.group_commit import GroupCommit
 from service.store.lmdb_commit import Commit, Prepared
 from service.store.lmdb_environment import LmdbEnvironment
+from service.store.lmdb_erasing import drop_decisions, drop_events, drop_parked, drop_profiles, rewrite_events
+from service.store.lmdb_listings import LmdbListings
 from service.store.lmdb_logs import append_decisions, decision_page, event_page, newest_decisions, place_of
+from service.store.lmdb_papers import LmdbPapers
 from service.store.lmdb_rebuild import parked_events, replace_images, restore
 from service.store.lmdb_tables import (
     NEWEST_EVENT_KEY,
@@ -35,10 +38,13 @@ from service.store.lmdb_tables import (
 from service.store.outcomes import unfit
 from service.store.protocol import (
     DecisionPage,
+    Entry,
     EventPage,
+    Figure,
     LoggedEvent,
     Outcome,
     Replacement,
+    Rewrite,
     Status,
     Submission,
     Swept,
@@ -67,6 +73,8 @@ class LmdbStore:
         self._environment = LmdbEnvironment(settings)
         self._tables = self._environment.tables
         self._commits = GroupCommit(self._commit, settings.max_commit_events)
+        self.listings = LmdbListings(self._environment)
+        self.papers = LmdbPapers(self._environment)
 
     # --- what a score needs ---------------------------------------------------------------------
 
@@ -196,6 +204,28 @@ class LmdbStore:
         """Put events at the end of the log as they are, in one transaction; see `Store`. Raises StoreUnavailable."""
         self._environment.write(lambda transaction: restore(transaction, self._tables, events))
 
+    # --- erasing --------------------------------------------------------------------------------
+
+    def rewrite_events(self, rewrites: Sequence[Rewrite]) -> None:
+        """Put events in the place of others, in one transaction; see `Store`. Raises StoreUnavailable."""
+        self._environment.write(lambda transaction: rewrite_events(transaction, self._tables, rewrites))
+
+    def drop_events(self, entries: Sequence[Entry]) -> None:
+        """Take events out of the log, in one transaction; see `Store`. Raises StoreUnavailable."""
+        self._environment.write(lambda transaction: drop_events(transaction, self._tables, entries))
+
+    def drop_decisions(self, entries: Sequence[Entry]) -> None:
+        """Take decisions out of their log, in one transaction; see `Store`. Raises StoreUnavailable."""
+        self._environment.write(lambda transaction: drop_decisions(transaction, self._tables, entries))
+
+    def drop_parked(self, waiting: Mapping[str, str]) -> None:
+        """Let go of parked events, in one transaction; see `Store`. Raises StoreUnavailable."""
+        self._environment.write(lambda transaction: drop_parked(transaction, self._tables, waiting))
+
+    def drop_profiles(self, profiles: Sequence[tuple[EntityKey, int]]) -> list[bool]:
+        """Let go of profiles, in one transaction; see `Store`. Raises StoreUnavailable."""
+        return self._environment.write(lambda transaction: drop_profiles(transaction, self._tables, profiles))
+
     # --- decisions ------------------------------------------------------------------------------
 
     def put_decisions(self, decisions: Sequence[DecisionRecord]) -> None:
@@ -237,6 +267,10 @@ class LmdbStore:
     def other_processes(self) -> list[int]:
         """Return the ids of other processes that read this directory, as a worker does from its start on."""
         return self._environment.other_processes()
+
+    def figures(self) -> list[Figure]:
+        """Return how much of it is used, and by how many; see `Store`."""
+        return self._environment.figures()
 
     def check(self) -> str:
         """Return "" when the store can serve, else one sentence that says what to do."""

@@ -13,6 +13,7 @@ import lmdb
 from service.errors import BadSetting, StoreUnavailable
 from service.settings import LmdbSettings
 from service.store.lmdb_tables import FORMAT, FORMAT_KEY, Tables, Transaction, get_number, put_number
+from service.store.protocol import Figure
 
 MAX_TRIES: Final = 3
 """Tries of a transaction while another process makes the store larger."""
@@ -102,6 +103,32 @@ class LmdbEnvironment:
         self.free_readers()
         lines = self._lmdb.readers().splitlines()[1:]
         return sorted({int(line.split()[0]) for line in lines if line.strip()} - {self._process_id})
+
+    def figures(self) -> list[Figure]:
+        """Return how much of the file is in use, and how many read at once; [] once closed."""
+        try:
+            info, page_bytes = self._lmdb.info(), self._lmdb.stat()["psize"]
+        except lmdb.Error:
+            return []
+        return [
+            Figure("max_size_bytes", "Bytes that the store may use.", info["map_size"]),
+            Figure("size_bytes", "Bytes that it has used, free pages included.", (info["last_pgno"] + 1) * page_bytes),
+            Figure("readers", "Places of readers that are taken.", info["num_readers"]),
+            Figure("max_readers", "Places of readers that there are.", info["max_readers"]),
+            Figure("full", "1 from a write that found no room until one that does.", int(bool(self.full))),
+        ]
+
+    def copy_to(self, folder: Path) -> None:
+        """Write all of it, as it is at this instant, into an empty directory, while others read and write.
+
+        Without the pages that are free. As long as it takes, none that is in use now is used again, so the store
+        grows with what is written meanwhile. Raises StoreUnavailable. Cost: reading it all, and writing it once.
+        """
+        self.check_process()
+        try:
+            self._lmdb.copy(str(folder), compact=True)
+        except lmdb.Error as error:
+            raise StoreUnavailable(f"the copy was not made: {error}") from error
 
     def close(self) -> None:
         """Close it once what is under way is done; a forked child leaves it to the parent."""

@@ -9,6 +9,7 @@ from typing import Final
 from service.core.decision import DecisionRecord
 from service.store.lmdb_tables import (
     DECISION_SEQUENCE_KEY,
+    LOG_SEQUENCE_KEY,
     Database,
     Tables,
     Transaction,
@@ -41,14 +42,22 @@ def place_of(cursor: str) -> int:
 def event_page(transaction: Transaction, tables: Tables, after: int, limit: int) -> EventPage:
     """Return the events that stand after a place."""
     places = _places(transaction, tables.log, after, limit)
-    records = (transaction.get(event_id, db=tables.events) for _, event_id in places)
-    return EventPage([decode_event(record) for record in records if record is not None], _cursor(places, after))
+    cursor = _cursor(places, after, limit, get_number(transaction, tables, LOG_SEQUENCE_KEY))
+    events, found = [], []
+    for place, event_id in places:
+        record = transaction.get(event_id, db=tables.events)
+        if record is not None:
+            events.append(decode_event(record))
+            found.append(sequence_of(place))
+    return EventPage(events, cursor, found)
 
 
 def decision_page(transaction: Transaction, tables: Tables, after: int, limit: int) -> DecisionPage:
     """Return the decisions that stand after a place."""
     places = _places(transaction, tables.decision_log, after, limit)
-    return DecisionPage([decode_decision(record) for _, record in places], _cursor(places, after))
+    cursor = _cursor(places, after, limit, get_number(transaction, tables, DECISION_SEQUENCE_KEY))
+    decisions = [decode_decision(record) for _, record in places]
+    return DecisionPage(decisions, cursor, [sequence_of(place) for place, _ in places])
 
 
 def append_decisions(transaction: Transaction, tables: Tables, decisions: Sequence[tuple[str, bytes]]) -> None:
@@ -77,6 +86,7 @@ def _places(transaction: Transaction, database: Database, after: int, limit: int
         return list(islice(cursor, limit)) if cursor.set_range(sequence_key(after + 1)) else []
 
 
-def _cursor(places: Sequence[tuple[bytes, bytes]], after: int) -> str:
-    last = sequence_of(places[-1][0]) if places else after
+def _cursor(places: Sequence[tuple[bytes, bytes]], after: int, limit: int, end: int) -> str:
+    """Return the cursor behind a page: at the end of the log its last place, also when nothing is left there."""
+    last = sequence_of(places[-1][0]) if len(places) == limit and places else max(after, end)
     return str(last) if last else ""

@@ -9,6 +9,9 @@
     decisions     purchase id + 0 + ~sequence     nothing: decisions of a purchase, newest first
     layouts       row layout                      names, one to a line
     meta          name                            int64
+    listings      kind (one byte) + id            an entry of the lists, JSON
+    listing_log   number of the last change       the changes that were made together, JSON
+    papers        folder + 0 + name               what others want kept
 
 Sequences are big-endian, so that their order is that of the keys. Ids never hold a zero byte.
 """
@@ -31,6 +34,7 @@ FORMAT_KEY: Final = b"format"
 LOG_SEQUENCE_KEY: Final = b"log_sequence"
 DECISION_SEQUENCE_KEY: Final = b"decision_sequence"
 NEWEST_EVENT_KEY: Final = b"newest_event_ms"
+LISTING_SEQUENCE_KEY: Final = b"listing_sequence"
 
 Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 """Subscripted for the type checker alone: at run time the class cannot be."""
@@ -47,7 +51,7 @@ _WORD_BYTES: Final = 8
 class Tables:
     """The databases of one environment."""
 
-    COUNT: Final = 9
+    COUNT: Final = 12
 
     def __init__(self, environment: lmdb.Environment, transaction: Transaction) -> None:
         """Open them in a write transaction, making those that are not there; of use when it is committed."""
@@ -60,6 +64,9 @@ class Tables:
         self.decisions = environment.open_db(b"decisions", transaction)
         self.layouts = environment.open_db(b"layouts", transaction)
         self.meta = environment.open_db(b"meta", transaction)
+        self.listings = environment.open_db(b"listings", transaction)
+        self.listing_log = environment.open_db(b"listing_log", transaction)
+        self.papers = environment.open_db(b"papers", transaction)
 
 
 PROFILE_PREFIXES: Final = {kind: bytes([kind]) for kind in KINDS}

@@ -13,13 +13,15 @@ Promises that every store keeps, and that one contract suite checks on all of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from service.core.decision import DecisionRecord
 from service.core.event import EntityKey, EntityKind, Event
 from service.core.profile import Image
+from service.store.listing_table import ListingTable
+from service.store.papers import Papers
 
 Revisions = tuple[tuple[EntityKey, int], ...]
 
@@ -71,25 +73,34 @@ class View(NamedTuple):
     `images` in the order of `KINDS`: EMPTY for unknown, None for absent or unreadable.
     `unreadable` names the kinds that were asked for and not got. `recorded` is the purchase's own
     event, when it had been recorded before this read (None also when that could not be read).
+    `given_up` when the store was not even asked, which costs less than the wait for no answer.
     """
 
     images: tuple[Image | None, Image | None, Image | None, Image | None]
     unreadable: tuple[EntityKind, ...]
     recorded: LoggedEvent | None
+    given_up: bool = False
 
 
 class EventPage(NamedTuple):
-    """A piece of the event log, in order, and the cursor to go on from (the same one at the end)."""
+    """A piece of the event log, in order, and the cursor to go on from (the same one at the end).
+
+    `places` tells where each event stands: the cursor that names the same number goes on right after it.
+    `given_up` are events of that piece, with their places, that went to quarantine: not part of the log.
+    """
 
     events: list[LoggedEvent]
     cursor: str
+    places: Sequence[int] = ()
+    given_up: Sequence[tuple[int, Event]] = ()
 
 
 class DecisionPage(NamedTuple):
-    """A piece of the decision log, in order, and the cursor to go on from (the same one at the end)."""
+    """A piece of the decision log, in order, and the cursor to go on from; `places` as those of events."""
 
     decisions: list[DecisionRecord]
     cursor: str
+    places: Sequence[int] = ()
 
 
 class Replacement(NamedTuple):
@@ -100,6 +111,21 @@ class Replacement(NamedTuple):
     image: Image
 
 
+class Entry(NamedTuple):
+    """What stands at a place of a log: the id of the event, or that of the decision's purchase."""
+
+    place: int
+    id: str
+
+
+class Rewrite(NamedTuple):
+    """An event to put in the place of a logged one, which has another id: where it stands, and as what."""
+
+    place: int
+    event_id: str
+    logged: LoggedEvent
+
+
 class Swept(NamedTuple):
     """What a sweep did: events finished, events given up into quarantine, events still young."""
 
@@ -108,8 +134,25 @@ class Swept(NamedTuple):
     waiting: int
 
 
+class Figure(NamedTuple):
+    """A number that a store tells of itself; `grows` for a count since it was opened, else it goes up and down."""
+
+    name: str
+    text: str
+    value: float
+    grows: bool = False
+
+
 class Store(Protocol):
     """Keeps profiles, events and decisions. Thread-safe; made after fork or spawn, in the worker."""
+
+    @property
+    def listings(self) -> ListingTable:
+        """Return the lists of what operators decided."""
+
+    @property
+    def papers(self) -> Papers:
+        """Return the small documents kept beside everything else."""
 
     def read(self, purchases: Sequence[Event], timeout_s: float) -> list[View]:
         """Return what the scores of these purchases need, with one read of the store for all of them.
@@ -163,6 +206,35 @@ class Store(Protocol):
         nobody serves from yet: its profiles are made out of its log afterwards. Raises StoreUnavailable.
         """
 
+    def rewrite_events(self, rewrites: Sequence[Rewrite]) -> None:
+        """Put events in the place of logged ones, at the same places of the log and under ids of their own.
+
+        A reader of the log sees the one or the other. Nothing of the old ones stays, and no profile changes. Breaking
+        it off leaves some done; repeating it with the same events finishes them. Raises StoreUnavailable.
+        """
+
+    def drop_events(self, entries: Sequence[Entry]) -> None:
+        """Take events out of the log, as if their life had ended; their places stay empty. Raises StoreUnavailable.
+
+        Breaking it off leaves some done; repeating it with the same entries finishes them.
+        """
+
+    def drop_decisions(self, entries: Sequence[Entry]) -> None:
+        """Take decisions out of their log, as `drop_events` does events. Raises StoreUnavailable."""
+
+    def drop_parked(self, waiting: Mapping[str, str]) -> None:
+        """Let go of parked events, each with the purchase that it waits for. Raises StoreUnavailable.
+
+        Those that are parked no longer stay as they are. Repeating it is harmless.
+        """
+
+    def drop_profiles(self, profiles: Sequence[tuple[EntityKey, int]]) -> list[bool]:
+        """Let go of profiles that have the revision named, each atomically; tell for each whether none stands there.
+
+        False when the profile has another revision: an event came in between. An event that comes later begins
+        a new profile. Repeating it is harmless. Raises StoreUnavailable.
+        """
+
     def put_decisions(self, decisions: Sequence[DecisionRecord]) -> None:
         """Keep decisions; durable when it returns. Raises StoreUnavailable."""
 
@@ -189,6 +261,9 @@ class Store(Protocol):
 
     def check(self) -> str:
         """Return "" when the store can serve, else one sentence that says what to do."""
+
+    def figures(self) -> list[Figure]:
+        """Return what it knows of its own state without asking anybody, [] once closed. Never raises; microseconds."""
 
     def close(self) -> None:
         """Let go of it; calls after that raise StoreUnavailable."""

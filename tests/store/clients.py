@@ -41,6 +41,10 @@ class CrashingClient:
         """Ask, while alive."""
         return self._client.info_all(command)
 
+    def get_stats(self) -> Any:
+        """Tell of its nodes and connections."""
+        return self._client.get_stats()
+
     def close(self) -> None:
         """Let go of it."""
         self._client.close()
@@ -80,6 +84,10 @@ class DeafClient:
         """Ask."""
         return self._client.info_all(command)
 
+    def get_stats(self) -> Any:
+        """Tell of its nodes and connections."""
+        return self._client.get_stats()
+
     def close(self) -> None:
         """Let go of it."""
         self._client.close()
@@ -112,6 +120,10 @@ class SleepyClient:
     def info_all(self, command: str) -> Any:
         """Ask."""
         return self._client.info_all(command)
+
+    def get_stats(self) -> Any:
+        """Tell of its nodes and connections."""
+        return self._client.get_stats()
 
     def close(self) -> None:
         """Let go of it."""

@@ -107,6 +107,16 @@ def test_a_record_that_somebody_else_wrote_is_unreadable(home: Home) -> None:
     assert whole_log(store) == []
 
 
+def test_a_purchase_record_that_somebody_else_wrote_fails_no_score(home: Home) -> None:
+    """What stands in the place of a purchase's own event and is none reads as not recorded; the profiles are read."""
+    name, port = home.host.split(":")
+    with closing(aerospike.client({"hosts": [(name, int(port))]})) as client:
+        client.put((asd.NAMESPACE, f"{home.prefix}event", PURCHASE.event_id), {"s": 2, "p": b"no event"})
+    [view] = home.open().read([PURCHASE], 1.0)
+    assert view.recorded is None
+    assert view.unreadable == ()
+
+
 def test_a_full_record_is_retried_until_it_has_room(server: asd.Asd) -> None:
     """A seller with more events within the horizon than its record holds costs a RETRY, and nothing is lost."""
     clock = Clock(time.time())
@@ -178,7 +188,7 @@ def test_decisions_put_again_after_a_crash_stand_in_the_log_once(home: Home, *, 
     page = store.decision_log("", 1000)
     logged = [(one.decided_at_ms - NOW_MS, one.purchase.purchase_id) for one in page.decisions]
     assert sorted(logged) == sorted((at, f"p-{number}") for at in (1, 2, 3, 4, 5) for number in range(150))
-    assert store.decision_log(page.cursor, 10) == ([], page.cursor)
+    assert store.decision_log(page.cursor, 10) == ([], page.cursor, [])
     assert [one.decided_at_ms - NOW_MS for one in store.decisions("p-7")] == [5, 4, 3, 2, 1]
 
 

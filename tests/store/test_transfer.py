@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.core.event import EntityKey, EventKind
+from service.core.listing import ListingAct
 from service.core.profile import Image
 from service.errors import BadSetting
 from service.finding import Finding
@@ -16,6 +17,7 @@ from service.transfer import Transferred, transfer
 from tests.make import NOW_MS, make_event, make_purchase, make_stream
 from tests.store.conftest import Bench
 from tests.store.decisions import make_decision
+from tests.store.listings import make_change, make_listing
 from tests.store.oracle import assert_whole, profiles_of, settle, whole_log
 
 DECISIONS = [make_decision(f"p-{number}", decided_at_ms=NOW_MS + number) for number in range(30)]
@@ -110,3 +112,30 @@ def test_the_fresh_store_goes_on_where_the_other_was(store: Store, target: Store
     assert [outcome.status for outcome in outcomes] == [Status.DUPLICATE, *[Status.APPLIED] * 3]
     assert target.parked() == store.parked() - 1
     assert_whole(target)
+
+
+def test_lists_and_papers_are_carried(store: Store, target: Store) -> None:
+    """Entries, audit and receipts are there afterwards; a second run carries what came in between."""
+    first, second = make_change(1, make_listing("c-1")), make_change(2, make_listing("c-2"))
+    assert store.listings.change(0, [first, second])
+    store.papers.put("receipts", "r-1", b"{}")
+    assert transfer(store, target) == Transferred(0, 0, 0, 2, 1)
+    removed = make_change(3, make_listing("c-1"), ListingAct.REMOVED)
+    assert store.listings.change(2, [removed])
+    assert transfer(store, target) == Transferred(0, 0, 0, 1, 0)
+    assert target.listings.read() == store.listings.read()
+    assert target.listings.changes(0, 10) == [first, second, removed]
+    assert target.papers.get("receipts", "r-1") == b"{}"
+
+
+def test_entries_that_the_audit_tells_no_more_of_are_carried(store: Store, target: Store) -> None:
+    """Where the audit lost its beginning, its entries come first, as they were made."""
+    assert store.listings.change(0, [make_change(1, make_listing("c-1")), make_change(2, make_listing("c-2"))])
+    assert store.listings.change(2, [make_change(3, make_listing("c-2"), ListingAct.REMOVED, NOW_MS + 9)])
+    assert store.listings.drop_changes(NOW_MS + 1, 10) == 2
+    transfer(store, target)
+    assert target.listings.read().entries == store.listings.read().entries
+    assert [(one.number, one.act, one.listing.id) for one in target.listings.changes(0, 10)] == [
+        (1, ListingAct.ADDED, "c-1"),
+        (2, ListingAct.REMOVED, "c-2"),
+    ]

@@ -23,6 +23,7 @@ from service.core.profile import Habits
 from service.pace import Pace
 from service.registry.files import sync_directory
 from service.store.protocol import Store
+from service.vault import vault_path
 from training.data.events import Progress
 from training.snapshot.folder import (
     LATEST,
@@ -34,7 +35,6 @@ from training.snapshot.folder import (
     remove_unlisted,
     snapshots,
     sole_export,
-    vault_path,
     write_checkpoint,
     write_manifest,
     write_private,

@@ -5,6 +5,7 @@ What stands in it:
     partitions/events/2026-07-14/s000003-000012.parquet      written by s000003, part of every later one
     partitions/decisions/2026-07-14/s000003-000004.parquet
     manifests/s000003.json     a snapshot, from the moment at which this file has its name
+    manifests/s000003.verified when it was found whole, for `service retention`
     manifests/s000002.deleted  its number is not used again
     vault.sqlite               ids and their pseudonyms
     checkpoint.json            what an export under way, or interrupted, has written
@@ -12,7 +13,6 @@ What stands in it:
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -25,6 +25,8 @@ from pydantic import ValidationError
 from service.errors import BadSetting
 from service.registry.files import sync_directory
 from service.registry.manifest import Part
+from service.vault import sole
+from service.verified import mark_path
 from training.snapshot.manifest import ID_PATTERN, KINDS, Draft, SnapshotManifest
 
 LATEST: Final = "latest"
@@ -35,11 +37,6 @@ _MANIFEST: Final = re.compile(rf"({ID_PATTERN})\.(json|deleted)")
 _PARTITION: Final = re.compile(rf"{ID_PATTERN}-[0-9]{{6,}}\.parquet")
 
 Read = TypeVar("Read", bound=Part)
-
-
-def vault_path(folder: Path) -> Path:
-    """Return where the pseudonyms are kept."""
-    return folder / "vault.sqlite"
 
 
 def manifest_path(folder: Path, id_: str) -> Path:
@@ -81,6 +78,7 @@ def bury(folder: Path, id_: str) -> None:
     """Make a snapshot exist no more, and keep its number from being used again. The caller holds the lock."""
     path = manifest_path(folder, id_)
     replace_private(path.with_suffix(".deleted"), b"")
+    mark_path(folder, id_).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
     sync_directory(path.parent)
 
@@ -169,19 +167,17 @@ def sole_export(folder: Path) -> Iterator[None]:
             private_folder(path)
         for kind in KINDS:
             private_folder(folder / "partitions" / kind)
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE_FILE)
     except OSError as error:
-        raise BadSetting(f"snapshots {folder}: cannot be written: {error.strerror or error}") from error
-    try:
+        raise _unwritable(folder, error) from error
+    with sole([folder]):
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadSetting(f"snapshots {folder}: another process is taking or deleting one; try again") from None
-        yield
-    except OSError as error:
-        raise BadSetting(f"snapshots {folder}: cannot be written: {error.strerror or error}") from error
-    finally:
-        os.close(descriptor)
+            yield
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> BadSetting:
+    return BadSetting(f"snapshots {folder}: cannot be written: {error.strerror or error}")
 
 
 def _numbered(folder: Path) -> list[tuple[str, str]]:

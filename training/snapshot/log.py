@@ -132,13 +132,23 @@ class Chunk(NamedTuple):
 def event_log(store: Store, chunk_entries: int) -> Log:
     """Return the log of events."""
     times = ("event_time_ms", "ingest_time_ms")
-    return Log("events", store.events, event_table, "ingest_time_ms", times, chunk_entries)
+
+    def page(cursor: str, limit: int) -> Page:
+        found = store.events(cursor, limit)
+        return found.events, found.cursor
+
+    return Log("events", page, event_table, "ingest_time_ms", times, chunk_entries)
 
 
 def decision_log(store: Store, chunk_entries: int) -> Log:
     """Return the log of decisions."""
     times = ("event_time_ms", "decided_at_ms")
-    return Log("decisions", store.decision_log, decision_table, "decided_at_ms", times, chunk_entries)
+
+    def page(cursor: str, limit: int) -> Page:
+        found = store.decision_log(cursor, limit)
+        return found.decisions, found.cursor
+
+    return Log("decisions", page, decision_table, "decided_at_ms", times, chunk_entries)
 
 
 def _cursor(place: int) -> str:

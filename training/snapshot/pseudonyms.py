@@ -12,8 +12,9 @@ from typing import Final
 
 import polars as pl
 
+from service.vault import IdKind
 from training.data.events import with_event_ids
-from training.snapshot.vault import IdKind, Vault
+from training.snapshot.vault import Vault
 
 _KINDS: Final[Mapping[str, IdKind]] = {
     "user_id": "user",
@@ -52,6 +53,16 @@ def hidden(frame: pl.DataFrame, vault: Vault) -> pl.DataFrame:
             ids = frame.get_column(column).drop_nulls().unique()
             pairs = vault.hide(kind, ids.filter(ids != ""))
             frame = _replaced(frame, column, pairs.rename({"id": "from", "pseudonym": "to"}))
+    if "purchase_id" in frame.columns:
+        bought = frame.select("purchase_id", "user_id").filter(
+            (pl.col("purchase_id") != "") & (pl.col("user_id") != "")
+        )
+        # Who bought is the owner; who only asked about a purchase is, until somebody buys.
+        vault.own(*bought.unique("purchase_id").get_columns(), anew="kind" in frame.columns)
+    if "event_id" in frame.columns:
+        about = pl.when(pl.col("purchase_id") != "").then("purchase_id").otherwise("user_id").alias("about")
+        made_up = frame.select("event_id", about).filter(pl.col("event_id").is_not_null() & (pl.col("about") != ""))
+        vault.own(*made_up.get_columns(), anew=True)
     return frame
 
 

@@ -11,10 +11,11 @@ from typing import Final
 import polars as pl
 
 from service.errors import BadSetting
-from training.snapshot.folder import read_manifest, vault_path
+from service.vault import vault_path
+from training.snapshot.folder import read_manifest
 from training.snapshot.manifest import Kind, Partition, SnapshotManifest
 from training.snapshot.pseudonyms import DERIVED_FROM, revealed, with_derived_ids
-from training.snapshot.schema import DECISION_SCHEMA, EVENT_SCHEMA, ID_COLUMNS, Schema
+from training.snapshot.schema import ADDED, DECISION_SCHEMA, EVENT_SCHEMA, ID_COLUMNS, Schema
 from training.snapshot.vault import Vault, opened
 
 PIECE_ROWS: Final = 1 << 17
@@ -76,16 +77,30 @@ def open_snapshot(folder: Path, id_: str, *, reveal: bool = True) -> Snapshot:
 
 
 def read_partition(folder: Path, partition: Partition, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    """Return columns of one file as they stand there. Raises BadSetting when it is not what the manifest says."""
+    """Return columns of one file, all as they stand there for None; those that it is too old to have are filled in.
+
+    Raises BadSetting when it is not what the manifest says.
+    """
     path = folder / partition.path
     try:
-        frame = pl.read_parquet(path, columns=None if columns is None else list(columns))
+        lacking = set() if columns is None else _lacking(path, columns)
+        there = None if columns is None else [name for name in columns if name not in lacking]
+        frame = pl.read_parquet(path, columns=there)
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = "cannot be read as Parquet" if path.exists() else "is not there"
         raise BadSetting(f"snapshot partition {path}: {reason}") from error
     if frame.height != partition.rows:
         raise BadSetting(f"snapshot partition {path}: has {frame.height} rows, not {partition.rows}")
+    if lacking and columns is not None:
+        filled = [pl.lit(ADDED[name], DECISION_SCHEMA[name]).alias(name) for name in sorted(lacking)]
+        frame = frame.with_columns(filled).select(columns)
     return frame
+
+
+def _lacking(path: Path, columns: Sequence[str]) -> set[str]:
+    """Return the columns that the file of an earlier release has not. Cost: the footer, when one may be lacking."""
+    newer = ADDED.keys() & set(columns)
+    return newer - pl.read_parquet_schema(path).keys() if newer else set()
 
 
 def _shown(piece: pl.DataFrame, columns: Sequence[str], vault: Vault | None) -> pl.DataFrame:

@@ -1,7 +1,8 @@
 """The columns of a snapshot: what a partition of events or of decisions holds, in order.
 
 Rows stand in the order of the store's log; `position` numbers them from 0 over the whole lineage, for
-events and for decisions by themselves. Adding a column is a new `SCHEMA_VERSION`.
+events and for decisions by themselves. Adding a column is a new `SCHEMA_VERSION`, and an entry of `ADDED`:
+partitions are never written again, so those of earlier releases stay readable.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import polars as pl
 
 from training.data.events import EVENT_COLUMNS, SCHEMA
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 Schema = Mapping[str, pl.DataType]
 
@@ -74,6 +75,9 @@ DECISION_SCHEMA: Final[Schema] = MappingProxyType(
         "given_up": pl.List(pl.String()),
         "reason_codes": pl.List(pl.String()),
         "profile_age_ms": pl.Int64(),
+        "policy_version": pl.UInt32(),
+        "rules": pl.List(pl.String()),
+        "score_decision": pl.UInt8(),
     }
 )
 """Every column of a decision: one for each entry of the decision log, so a purchase may have several.
@@ -81,5 +85,15 @@ DECISION_SCHEMA: Final[Schema] = MappingProxyType(
 `versions`, `raw_scores`, `scores` and `shadow` are parallel, one entry for each version that scored. `row`
 is little-endian float64 in the order that the manifest's `layouts[row_layout]` names. The revision columns
 hold what was read, 0 for an unknown entity, null where nothing was read; the missing columns hold a
-`service.core.decision.MissingCause`, 0 where the profile informed the score.
+`service.core.decision.MissingCause`, 0 where the profile informed the score. `rules` are the codes of the rules that
+held, `policy_version` is 0 where no policy was active, `score_decision` is 0 where nobody told the score's own decision
+from the whole.
 """
+
+ADDED: Final[Mapping[str, object]] = MappingProxyType({"policy_version": 0, "rules": [], "score_decision": 0})
+"""What the columns hold that a partition of an earlier release has not: those of decisions since version 2."""
+
+FIRST_DECISION_SCHEMA: Final[Schema] = MappingProxyType(
+    {name: dtype for name, dtype in DECISION_SCHEMA.items() if name not in ADDED}
+)
+"""The columns of a decision in version 1."""

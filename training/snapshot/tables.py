@@ -40,6 +40,7 @@ _SERVED_COLUMNS: Final = (
     "control",
     "control_share",
     "profile_age_ms",
+    "policy_version",
 )
 _SERVED_VALUES: Final = attrgetter(*_SERVED_COLUMNS)
 _SCORE_COLUMNS: Final = ("versions", "raw_scores", "scores", "shadow")
@@ -67,6 +68,8 @@ def decision_table(decisions: Sequence[DecisionRecord], first_position: int) -> 
         value = attrgetter(field)
         columns[name] = _lists(name, [[value(score) for score in one.scores] for one in decisions])
     columns["model_versions"] = _lists("model_versions", [one.model_versions for one in decisions])
+    columns["rules"] = _lists("rules", [one.rules for one in decisions])
+    columns["score_decision"] = [one.score_decision or 0 for one in decisions]
     columns["given_up"] = _lists("given_up", [one.given_up for one in decisions])
     columns["reason_codes"] = _lists("reason_codes", [[shown.code for shown in one.reasons] for one in decisions])
     return _frame(columns, DECISION_SCHEMA)

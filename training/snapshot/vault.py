@@ -6,47 +6,30 @@ find the pseudonym. The number makes a look-up one step; the random digits keep 
 of another vault, or one that took its number in a vault restored from a copy.
 
 One SQLite file that only its owner may read; what is deleted is overwritten. Not thread-safe: each user opens
-its own. A reader waits for a writer, who holds it for the ids of one chunk.
+its own. A reader waits for a writer, who holds it for the ids of one chunk. The file itself is described in
+`service.vault`, where a forgotten person's pseudonyms come to stand for nobody.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from service.errors import BadSetting
-
-IdKind = Literal["user", "seller", "item", "card", "purchase", "event"]
-
-ID_KINDS: Final[tuple[IdKind, ...]] = ("user", "seller", "item", "card", "purchase", "event")
-"""What ids name; the place of each, from 1, is stored. `event` are event ids that a caller made up."""
+from service.vault import ID_KINDS, IdKind, connected, vault_path
 
 _LETTERS: Final = {kind: f"{kind[0]}_" for kind in ID_KINDS}
 _NUMBER_BYTES: Final = 5
 _TAIL_BYTES: Final = 11
-_WAIT_S: Final = 60.0
-_CACHE_KIB: Final = 1 << 16
-
-_TABLE: Final = """
-CREATE TABLE IF NOT EXISTS pseudonym (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    kind INTEGER NOT NULL,
-    id TEXT NOT NULL,
-    tail BLOB NOT NULL,
-    UNIQUE (kind, id)
-)
-"""
 
 
 class Vault:
@@ -78,9 +61,20 @@ class Vault:
 
     def reveal(self, pseudonyms: pl.Series) -> pl.DataFrame:
         """Return columns `id` and `pseudonym` of those whose row is still there. Cost: 1 µs for each."""
-        numbers = pseudonyms.str.slice(2, 2 * _NUMBER_BYTES).str.to_integer(base=16, strict=False)
-        self._want(numbers.drop_nulls().unique().sort())
+        self._want(_numbers(pseudonyms).drop_nulls().unique().sort())
         return self._found("JOIN pseudonym ON number = wanted")
+
+    def own(self, owned: pl.Series, owners: pl.Series, *, anew: bool) -> None:
+        """Note whose purchases are, and about whose purchases or users events are, as parallel columns of pseudonyms.
+
+        So they can be forgotten with the person when no store knows them any more. What has an owner keeps it unless
+        `anew`. Durable when `keep` has returned. Cost: 2 µs for each.
+        """
+        keeps = "" if anew else " AND owner IS NULL"
+        self._connection.executemany(
+            f"UPDATE pseudonym SET owner = ? WHERE number = ?{keeps}",  # noqa: S608  ours
+            zip(_numbers(owners).to_list(), _numbers(owned).to_list(), strict=True),
+        )
 
     def forget(self, kind: IdKind, id_: str) -> int:
         """Destroy the row of an id: from then on its pseudonym names nobody. Returns how many there were, 0 or 1.
@@ -124,20 +118,8 @@ def opened(path: Path, *, writing: bool = False) -> Iterator[Vault]:
 
     Raises BadSetting when it cannot be opened, read or written.
     """
-    try:
-        if writing:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        # A reader may write too, where it can: only then it gets over a writer that died.
-        uri = f"{path.resolve().as_uri()}?mode={'rw' if os.access(path, os.W_OK) else 'ro'}"
-        with closing(sqlite3.connect(uri, uri=True, timeout=_WAIT_S, isolation_level=None)) as connection:
-            for setting in (f"cache_size = -{_CACHE_KIB}", "temp_store = MEMORY", "secure_delete = ON"):
-                connection.execute(f"PRAGMA {setting}")
-            if writing:
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute(_TABLE)
-            yield Vault(connection)
-    except (sqlite3.Error, OSError) as error:
-        raise BadSetting(f"vault {path}: {error}") from error
+    with connected(path, writing=writing) as connection:
+        yield Vault(connection)
 
 
 def forget(folder: Path, kind: IdKind, id_: str) -> int:
@@ -145,8 +127,13 @@ def forget(folder: Path, kind: IdKind, id_: str) -> int:
 
     Raises BadSetting when there is no vault.
     """
-    with opened(folder / "vault.sqlite", writing=True) as vault:
+    with opened(vault_path(folder), writing=True) as vault:
         return vault.forget(kind, id_)
+
+
+def _numbers(pseudonyms: pl.Series) -> pl.Series:
+    """Return the numbers of the rows that pseudonyms name, null for what is no pseudonym."""
+    return pseudonyms.str.slice(2, 2 * _NUMBER_BYTES).str.to_integer(base=16, strict=False)
 
 
 def _table(ids: pl.Series, numbers: npt.NDArray[np.int64], kinds: Sequence[int], tails: bytes) -> pl.DataFrame:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import polars as pl
 
 from service.errors import BadSetting
+from service.verified import mark_of, mark_path
 from training.data.events import Progress
-from training.snapshot.folder import manifest_path, read_manifest
+from training.snapshot.folder import manifest_path, read_manifest, replace_private
 from training.snapshot.manifest import KINDS, Kind, Partition, SnapshotManifest, content_hash
 from training.snapshot.read import SCHEMAS, read_partition
+from training.snapshot.schema import FIRST_DECISION_SCHEMA
 
 _READ_BYTES: Final = 1 << 20
 
@@ -39,7 +43,8 @@ def verify(folder: Path, ids: Sequence[str], progress: Progress) -> Verified:
     """Verify snapshots; a file that several share is read once. Cost: a second for some 500 MB.
 
     Hashes, sizes, columns, rows and rights of every file; that positions run on without gap or repeat in every
-    snapshot; that the manifest says how much there is. Raises BadSetting when there is no such snapshot.
+    snapshot; that the manifest says how much there is. A snapshot with nothing wrong is marked as verified, which
+    `python -m service retention` goes by. Raises BadSetting when there is no such snapshot.
     """
     findings: list[Finding] = []
     manifests = []
@@ -62,9 +67,21 @@ def verify(folder: Path, ids: Sequence[str], progress: Progress) -> Verified:
     spans = _Spans(folder)
     for manifest in manifests:
         path = _relative(folder, manifest_path(folder, manifest.id))
-        findings += [Finding(path, problem) for problem in _problems_of(manifest, bad, spans)]
+        found = [Finding(path, problem) for problem in _problems_of(manifest, bad, spans)]
+        findings += found
+        _mark(folder, manifest, whole=not found and bad.isdisjoint(one.path for one in manifest.partitions))
     size = sum(partition.bytes for partition in partitions.values())
     return Verified(len(manifests), len(partitions), size, tuple(findings))
+
+
+def _mark(folder: Path, manifest: SnapshotManifest, *, whole: bool) -> None:
+    """Note what was found, where the folder may be written."""
+    with suppress(OSError):
+        if whole:
+            mark = mark_of(manifest.content_sha256, datetime.now(UTC))
+            replace_private(mark_path(folder, manifest.id), mark)
+        else:
+            mark_path(folder, manifest.id).unlink(missing_ok=True)
 
 
 def _problem_of(folder: Path, partition: Partition) -> str:
@@ -88,7 +105,7 @@ def _problem_of(folder: Path, partition: Partition) -> str:
         frame = read_partition(folder, partition)
     except BadSetting as error:
         return str(error)
-    if frame.schema != dict(SCHEMAS[partition.kind]):
+    if frame.schema not in (dict(SCHEMAS[partition.kind]), dict(FIRST_DECISION_SCHEMA)):
         return "does not have the columns of its kind"
     positions = frame.get_column("position")
     if not positions.is_sorted() or (positions[0], positions[-1]) != (

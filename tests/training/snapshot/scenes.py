@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from service.core.decision import DecisionRecord
+from service.core.decision import Decision, DecisionRecord
 from service.core.event import FOLLOW_UPS, KINDS, EntityKind, Event, EventKind
 from service.store.protocol import LoggedEvent, Store, Submission
 from tests.make import NOW_MS, make_event, make_purchase, make_stream
@@ -155,6 +155,9 @@ def decision_row(position: int, record: DecisionRecord) -> dict[str, Any]:
         "given_up": list(record.given_up),
         "reason_codes": [one.code for one in record.reasons],
         "profile_age_ms": record.profile_age_ms,
+        "policy_version": record.policy_version,
+        "rules": list(record.rules),
+        "score_decision": int(record.score_decision or 0),
     }
 
 
@@ -168,7 +171,7 @@ def _decision(event: Event) -> DecisionRecord | None:
     fields: dict[str, Any] = {"purchase": event, "decided_at_ms": event.ingest_time_ms + 5, "row_layout": LAYOUT}
     if event.quantity > 1:
         return make_decision(**fields, scores=(), reasons=(), given_up=(), missing={}, revisions=(), control=True)
-    return make_decision(**fields)
+    return make_decision(**fields, policy_version=3, rules=("limit:a", "degraded"), score_decision=Decision.APPROVE)
 
 
 def _named(event: Event, name: str) -> Event:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from service.errors import BadSetting
@@ -13,8 +15,10 @@ from service.store.protocol import Store
 from tests.training.snapshot.scenes import holds_the_logs, purchases, record, rows, take
 from training.data.events import silent
 from training.snapshot.delete import delete_snapshot
-from training.snapshot.folder import manifest_path, read_manifest, snapshots
+from training.snapshot.folder import manifest_path, read_manifest, snapshots, write_manifest
+from training.snapshot.manifest import content_hash
 from training.snapshot.read import open_snapshot
+from training.snapshot.schema import ADDED
 from training.snapshot.verify import verify
 
 
@@ -131,6 +135,39 @@ def test_columns_are_read_as_asked(three: list[str], folder: Path) -> None:
     assert {tuple(piece.columns) for piece in pieces} == {("event_id", "kind")}
     with pytest.raises(BadSetting, match="its decisions have no column label"):
         list(snapshot.decisions(["label"]))
+
+
+def as_earlier_releases_wrote(folder: Path) -> None:
+    """Write the decisions of the newest snapshot again without the columns that are new, as if they had never been."""
+    manifest = read_manifest(folder, "latest")
+    partitions = []
+    for partition in manifest.partitions:
+        path = folder / partition.path
+        if partition.kind == "decisions":
+            pl.read_parquet(path).drop(ADDED.keys()).write_parquet(path)
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        partitions.append(partition.model_copy(update={"bytes": len(content), "sha256": digest}))
+    values = {"partitions": tuple(partitions), "content_sha256": content_hash(partitions)}
+    write_manifest(folder, manifest.model_copy(update=values))
+
+
+def test_partitions_of_earlier_releases_stay_readable(embedded: Store, folder: Path) -> None:
+    """They verify, say that there was no policy, and a snapshot that adds to them is whole."""
+    record(embedded, purchases(30, "a", amount_minor=101))
+    take(embedded, folder)
+    as_earlier_releases_wrote(folder)
+    assert verify(folder, snapshots(folder), silent).findings == ()
+    asked = ("rules", "purchase_id", "policy_version", "score_decision")
+    piece = pl.concat(open_snapshot(folder, "latest").decisions(asked))
+    assert piece.columns == list(asked)
+    assert piece.select("policy_version", "rules", "score_decision").unique().rows() == [(0, [], 0)]
+    record(embedded, purchases(30, "b", amount_minor=103))
+    take(embedded, folder)
+    assert verify(folder, snapshots(folder), silent).findings == ()
+    decisions = rows(open_snapshot(folder, "latest"), "decisions")
+    assert [one["policy_version"] for one in decisions] == [0] * 30 + [3] * 30
+    assert decisions[-1]["rules"] == ["limit:a", "degraded"]
 
 
 def test_a_snapshot_that_is_not_there_is_named(folder: Path) -> None:
