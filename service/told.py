@@ -21,15 +21,15 @@ class Told:
         signal.set_wakeup_fd(self._writes, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
-        self._watched = select.poll()
-        for descriptor in (self._ends, lifeline):
-            if descriptor is not None:
-                self._watched.register(descriptor, select.POLLIN | select.POLLHUP)
+        self._watched = [one for one in (self._ends, lifeline) if one is not None]
 
     def tell(self) -> None:
         """End the wait, from any thread."""
         os.write(self._writes, b"\0")
 
     def wait(self) -> None:
-        """Wait until told."""
-        self._watched.poll()
+        """Wait until told; several threads may."""
+        watched = select.poll()  # one for each wait: it refuses a second thread
+        for descriptor in self._watched:
+            watched.register(descriptor, select.POLLIN | select.POLLHUP)
+        watched.poll()

@@ -40,6 +40,7 @@ network {{
 		address 127.0.0.1
 		port {port}
 		access-address 127.0.0.1
+		access-port {access_port}
 	}}
 	heartbeat {{
 		mode mesh
@@ -58,7 +59,7 @@ namespace {namespace} {{
 	default-ttl 0
 	nsup-period {nsup_period_s}
 	storage-engine memory {{
-		data-size {data_size}
+		{storage}
 	}}
 }}
 """
@@ -72,16 +73,30 @@ def installed() -> bool:
 class Asd:
     """One server in memory on free ports of 127.0.0.1; its data goes when it stops.
 
-    `nsup_period_s` 0 makes a server that refuses records with a life, which stores must report.
+    `nsup_period_s` 0 makes a server that refuses records with a life, which stores must report. `keeps` makes one
+    that has its data again when it is started after `stop`.
     """
 
-    def __init__(self, directory: Path, *, nsup_period_s: int = 60, data_size: str = "512M") -> None:
-        """Write the configuration into a directory of its own; nothing runs yet."""
+    def __init__(
+        self, directory: Path, *, nsup_period_s: int = 60, data_size: str = "512M", keeps: bool = False
+    ) -> None:
+        """Take ports, and write the configuration into a directory of its own; nothing runs yet."""
         self._directory = directory
-        self.port, heartbeat_port, fabric_port = _free_ports(3)
+        self._ports = free_ports(3)
+        self._nsup_period_s = nsup_period_s
+        self._storage = f"data-size {data_size}"
+        if keeps:
+            self._storage = f"file {directory}/data\n\t\tfilesize {data_size}\n\t\tflush-max-ms 10"
+        self.port = self._ports[0]
         self._process: subprocess.Popen[bytes] | None = None
         for name in ("smd", "udf"):
             (directory / name).mkdir(parents=True, exist_ok=True)
+        self.reached_at(self.port)
+
+    def reached_at(self, access_port: int) -> None:
+        """Let clients be told another port than its own, that of a proxy; holds from the next start on."""
+        _, heartbeat_port, fabric_port = self._ports
+        directory = self._directory
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         config = _CONFIG.format(
             directory=directory,
@@ -89,8 +104,9 @@ class Asd:
             heartbeat_port=heartbeat_port,
             fabric_port=fabric_port,
             namespace=NAMESPACE,
-            nsup_period_s=nsup_period_s,
-            data_size=data_size,
+            access_port=access_port,
+            nsup_period_s=self._nsup_period_s,
+            storage=self._storage,
             # A server that may open more files than the shell allows refuses to start.
             proto_fd_max=min(4096, descriptors - 64),
         )
@@ -164,7 +180,7 @@ def _takes_writes(port: int) -> bool:
     return True
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports that were free a moment ago, all different."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in sockets]

@@ -1,0 +1,62 @@
+"""A worker by itself: it ends within its bound of being told, whatever it is at."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+from service.exit_codes import ExitCode
+from service.registry.promotion import promote
+from service.store.lmdb import LmdbStore
+from service.supervisor import FIRST_PAUSE_S
+from tests.registry.build import build_artifact
+from tests.running import ROOT, Running, running, wait_until
+from tests.service.conftest import settings_in
+from tests.service.test_store_faults import locked
+
+
+def test_a_worker_that_hangs_while_it_starts_ends_when_told(tmp_path: Path) -> None:
+    """Its store cannot be opened, for somebody holds the lock of writers; told to stop it ends all the same."""
+    settings = settings_in(tmp_path, server={"drain_s": 1})
+    LmdbStore(settings.store.lmdb, "attempts", 10).close()
+    brief = {"settings": settings.model_dump(mode="json"), "reporting": False}
+    with (
+        locked(settings.store.lmdb.path),
+        subprocess.Popen([sys.executable, "-m", "service", "worker"], stdin=subprocess.PIPE, cwd=ROOT) as worker,
+    ):
+        assert worker.stdin is not None
+        worker.stdin.write(json.dumps(brief).encode() + b"\n")
+        worker.stdin.flush()
+        wait_until(lambda: opened(worker.pid, settings.store.lmdb.path))
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(60) == ExitCode.FAILED
+
+
+def test_a_worker_that_drained_is_replaced_without_a_growing_pause(tmp_path: Path) -> None:
+    """Told to stop again and again, as in a rolling restart, it is no crash loop: each pause is the first one."""
+    promote(tmp_path / "registry", build_artifact(tmp_path / "registry"), "a test", "first version")
+    with running(tmp_path, 2, FRAUD_SERVER__DRAIN_S="1") as service:
+        wait_until(lambda: len(service.workers()) == 2)
+        stays, goes = service.workers()
+        for _ in range(2):
+            os.kill(goes, signal.SIGTERM)
+            wait_until(partial(replaced, service, stays, goes))
+            (goes,) = set(service.workers()) - {stays}
+    ended = [json.loads(line) for line in service.log().splitlines() if '"worker ended"' in line]
+    assert [one["again_in_s"] for one in ended] == [FIRST_PAUSE_S] * 2
+
+
+def replaced(service: Running, stays: int, goes: int) -> bool:
+    """Tell whether another worker serves in the place of one that goes."""
+    others = set(service.workers()) - {stays}
+    return len(others) == 1 and goes not in others
+
+
+def opened(process_id: int, store: Path) -> bool:
+    """Tell whether a process has mapped a store: from then on it waits for the lock."""
+    return str(store) in Path(f"/proc/{process_id}/maps").read_text(encoding="utf-8")
