@@ -23,12 +23,14 @@ import structlog
 from service.errors import BadSetting
 from service.exit_codes import ExitCode
 from service.settings import Settings
+from service.telemetry.exposition import exposed
+from service.telemetry.workers import Workers
 from service.told import Told
 
 _LOG = structlog.get_logger(__name__)
 
 FIRST_PAUSE_S: Final = 0.1
-"""Wait before a worker that ended is started again; doubled each time until one has lived for `STEADY_S`."""
+"""Wait before a worker that ended is started again; doubled each time until one has lived for `STEADY_S` or drained."""
 
 LAST_PAUSE_S: Final = 10.0
 """The longest such wait."""
@@ -38,8 +40,6 @@ STEADY_S: Final = 60.0
 STOP_S: Final = 7.0
 """Seconds beyond `server.drain_s` until a worker that was told to stop is killed; by itself it takes at most 5."""
 
-_LAST_PORT: Final = 65_535
-
 _COMMAND: Final = (sys.executable, "-m", "service", "worker")
 
 
@@ -47,11 +47,9 @@ class Supervisor:
     """Keeps `server.workers` processes serving on one port."""
 
     def __init__(self, settings: Settings) -> None:
-        """Get what it needs; nothing runs yet. Raises BadSetting."""
-        workers, metrics_port = settings.server.workers, settings.metrics_port
-        if metrics_port and metrics_port + workers - 1 > _LAST_PORT:
-            raise BadSetting(f"setting metrics_port: {workers} workers take the ports from {metrics_port} on")
+        """Get what it needs; nothing runs yet."""
         self._settings = settings
+        self._metrics = Workers(settings.server.workers)
         self._code = ExitCode.OK
         self._stopping = threading.Event()
         self._starting = threading.Lock()
@@ -64,10 +62,11 @@ class Supervisor:
         """Serve until SIGTERM or SIGINT, then drain all workers at once; call it in the main thread.
 
         A worker that ends before all have served once ends the service with its exit code. Returns FAILED
-        also when a worker had to be killed, which happens `STOP_S` after `server.drain_s`.
+        also when a worker had to be killed, which happens `STOP_S` after `server.drain_s`. Raises BadSetting
+        when a port cannot be had.
         """
         told = Told()
-        with reserved(self._settings.server.listen) as listen:
+        with reserved(self._settings.server.listen) as listen, exposed(self._settings, self._metrics):
             threading.Thread(target=self._begin, args=(listen, told), name="begin", daemon=True).start()
             told.wait()
             code = self._code
@@ -75,18 +74,17 @@ class Supervisor:
 
     # --- steps ----------------------------------------------------------------------------------
 
-    def _brief(self, index: int, listen: str) -> dict[str, object]:
-        """Return the settings of one worker: all share the port, and each has its own for metrics."""
-        settings = self._settings
-        values = settings.model_dump(mode="json")
+    def _brief(self, listen: str) -> dict[str, object]:
+        """Return what a worker is told: all share the port, and report their metrics instead of serving them."""
+        values = self._settings.model_dump(mode="json")
         values["server"]["listen"] = listen
-        values["metrics_port"] = settings.metrics_port and settings.metrics_port + index
-        return values
+        values["metrics_port"] = 0
+        return {"settings": values, "reporting": bool(self._settings.metrics_port)}
 
     def _begin(self, listen: str, told: Told) -> None:
         """Start one worker, then the others: what is wrong with the settings is said once."""
         for index in range(self._settings.server.workers):
-            brief = self._brief(index, listen)
+            brief = self._brief(listen)
             place = threading.Thread(target=self._mind, args=(index, brief, told), name=f"place-{index}")
             with self._starting:
                 if self._stopping.is_set():
@@ -109,14 +107,16 @@ class Supervisor:
             worker = self._start(index)
             if worker is None:
                 return
-            code = self._follow(worker, {"settings": brief, "restarts": restarts})
+            code = self._follow(index, worker, brief)
+            self._metrics.ended(index)
             if self._stopping.is_set():
                 return
             if not self._all_served.is_set():
                 self._code = ExitCode(code) if code in set(ExitCode) and code else ExitCode.FAILED
                 told.tell()
                 return
-            if time.monotonic() - begun_s > STEADY_S:
+            # One that drained was told to stop by somebody else, as in a rolling restart: no sign of trouble.
+            if code == ExitCode.OK or time.monotonic() - begun_s > STEADY_S:
                 pause_s = FIRST_PAUSE_S
             _LOG.error("worker ended", worker=worker.pid, code=code, restarts=restarts, again_in_s=pause_s)
             if self._stopping.wait(pause_s):
@@ -135,8 +135,8 @@ class Supervisor:
             self._running[index] = worker
             return worker
 
-    def _follow(self, worker: subprocess.Popen[bytes], brief: dict[str, object]) -> int:
-        """Tell a worker what to do, and return its exit code when it ends."""
+    def _follow(self, index: int, worker: subprocess.Popen[bytes], brief: dict[str, object]) -> int:
+        """Tell a worker what to do, listen to its reports, and return its exit code when it ends."""
         assert worker.stdin is not None
         assert worker.stdout is not None
         with suppress(BrokenPipeError):  # it ended at once, and its exit code tells why
@@ -144,6 +144,8 @@ class Supervisor:
             worker.stdin.flush()
         if worker.stdout.readline():
             self._served.release()
+        for line in worker.stdout:
+            self._metrics.tell(index, line)
         code = worker.wait()
         worker.stdout.close()
         with suppress(BrokenPipeError):

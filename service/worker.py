@@ -10,43 +10,58 @@ import json
 import os
 import sys
 import threading
+import time
 from typing import Final
 
 from service.app import App
 from service.exit_codes import ExitCode
 from service.logs import configure
 from service.settings import Settings
+from service.telemetry.reports import Reports
 from service.told import Told
 
 STOP_S: Final = 5.0
 """Seconds beyond `server.drain_s` that a worker gets to keep what waits; then it ends, finished or not."""
 
+LAST_REPORT_S: Final = 0.5
+"""Seconds that the last report may take; less than what a worker has left when its stop took as long as it may."""
 
-def work(settings: Settings, *, restarts: int = 0, lifeline: int | None = None) -> None:
-    """Serve until told to stop, then drain; prints the port once it answers.
 
-    `restarts` tells how often this worker's predecessors ended, `lifeline` is a descriptor whose end ends it. It
-    ends within `server.drain_s` + `STOP_S` of being told. Call it in the main thread. Raises BadSetting.
+def work(settings: Settings, *, reporting: bool = False, lifeline: int | None = None) -> None:
+    """Serve until told to stop, then drain; prints the port once it answers, and its metrics if `reporting`.
+
+    `lifeline` is a descriptor whose end ends it. The process ends within `server.drain_s` + `STOP_S` of being
+    told, also while it starts. Call it in the main thread, as its last act. Raises BadSetting.
     """
     configure(settings.log_level)
     told = Told(lifeline)
+    # From here on: to be told while it starts bounds a start that hangs, and what joins threads at the very end.
+    late_s = settings.server.drain_s + STOP_S
+    threading.Thread(target=_give_up, args=(told, late_s), name="give-up", daemon=True).start()
     app = App(settings)
-    app.metrics.worker_restarts.inc(restarts)
     app.start()
     sys.stdout.write(f"listening on port {app.server.port}\n")
     sys.stdout.flush()
+    reports = Reports(app.metrics.registry)
+    if reporting:
+        reports.start()
     told.wait()
-    give_up = threading.Timer(settings.server.drain_s + STOP_S, os._exit, (ExitCode.FAILED,))
-    give_up.daemon = True
-    give_up.start()
     app.stop()
-    give_up.cancel()
+    if reporting:
+        reports.stop(LAST_REPORT_S)
+
+
+def _give_up(told: Told, after_s: float) -> None:
+    """End the process, finished or not, so long after it was told to stop."""
+    told.wait()
+    time.sleep(after_s)
+    os._exit(ExitCode.FAILED)
 
 
 def work_as_told() -> None:
     """Serve with what a supervisor tells on standard input, which stays open as the lifeline. Raises BadSetting."""
     told = json.loads(_line(sys.stdin.fileno()))
-    work(Settings(**told["settings"]), restarts=told["restarts"], lifeline=sys.stdin.fileno())
+    work(Settings(**told["settings"]), reporting=told["reporting"], lifeline=sys.stdin.fileno())
 
 
 def _line(descriptor: int) -> bytes:

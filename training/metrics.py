@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.registry.manifest import Histogram
+from service.registry.stability import stability
 
 Labels = npt.NDArray[np.int8]
 Column = npt.NDArray[np.float64]
@@ -20,9 +21,6 @@ Codes = npt.NDArray[np.int64]
 Metric = Callable[[Labels, Column, Column], float]
 
 BOOTSTRAP_ROUNDS: Final = 100
-
-LEAST_SHARE: Final = 1e-4
-"""What an empty bin counts as in `drift`, so that one purchase in it does not make an infinite index."""
 
 
 class Curve(NamedTuple):
@@ -210,19 +208,10 @@ def counted(edges: Sequence[float], column: Column) -> Histogram:
 
 
 def stability_index(expected: Histogram, found: Histogram) -> float:
-    """Return the population stability index of what was found against what was expected; NaN when either is empty.
-
-    The sum over the bins of (share - expected share) * ln(share / expected share), where unknown is a bin
-    of its own, and no share counts as less than 0.0001: N. Siddiqi, "Credit Risk Scorecards" (2006), who
-    reads 0.1 as a slight and 0.25 as a real change. Equal populations do not give 0 but about
-    (bins - 1) * (1 / rows + 1 / expected rows).
-    """
-    now = np.array([*found.counts, found.unknown], np.float64)
+    """Return `stability` of what was found against what was expected, where unknown is a bin of its own."""
     then = np.array([*expected.counts, expected.unknown], np.float64)
-    if not (now.any() and then.any()):
-        return np.nan
-    share, wanted = (np.maximum(bins / bins.sum(), LEAST_SHARE) for bins in (now, then))
-    return float(((share - wanted) * np.log(share / wanted)).sum())
+    now = np.array([*found.counts, found.unknown], np.float64)
+    return stability(then, now)
 
 
 def card_precision(

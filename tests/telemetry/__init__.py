@@ -1,0 +1,1 @@
+"""Tests of service.telemetry and of what it measures."""
