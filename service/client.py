@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.message import Message
 
 from service.core.event import Event, EventKind
+from service.identity import Identity
 from service.pb import fraud_pb2 as pb
 from service.pb import fraud_pb2_grpc
 
@@ -44,6 +45,8 @@ _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # How long one attempt to connect may take, 20 s otherwise: the kernel connects to a worker that hangs, too.
+    ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
@@ -52,8 +55,8 @@ _OPTIONS: Final = (
 class _Connection:
     """A channel and its stubs."""
 
-    def __init__(self, target: str) -> None:
-        self.channel = grpc.insecure_channel(target, options=_OPTIONS)
+    def __init__(self, target: str, identity: Identity) -> None:
+        self.channel = identity.channel(target, _OPTIONS)
         self.scoring = fraud_pb2_grpc.FraudScoringStub(self.channel)  # type: ignore[no-untyped-call]
         self.ingest = fraud_pb2_grpc.EventIngestStub(self.channel)  # type: ignore[no-untyped-call]
         self.models = fraud_pb2_grpc.ModelsStub(self.channel)  # type: ignore[no-untyped-call]
@@ -102,9 +105,22 @@ class FraudClient:
     A worker that is restarted or killed is not noticed: its calls go over the other connection.
     """
 
-    def __init__(self, target: str, *, score_deadline_ms: int = 50, record_deadline_ms: int = 30_000) -> None:
-        """Make channels to `host:port` or a DNS name that resolves to several; they connect on first use."""
-        self._connections = [_Connection(target) for _ in range(CONNECTIONS)]
+    def __init__(
+        self,
+        target: str,
+        *,
+        score_deadline_ms: int = 50,
+        record_deadline_ms: int = 30_000,
+        identity: Identity | None = None,
+    ) -> None:
+        """Make channels to `host:port` or a DNS name that resolves to several; they connect on first use.
+
+        `identity` tells token and certificates; None takes what the environment tells. Raises BadSetting when a
+        file of it cannot be read.
+        """
+        identity = Identity.from_environment() if identity is None else identity
+        self._metadata = identity.metadata
+        self._connections = [_Connection(target, identity) for _ in range(CONNECTIONS)]
         self._turn = itertools.count()
         self._patience = _Patience()
         self._score_s = score_deadline_ms / 1000
@@ -155,7 +171,7 @@ class FraudClient:
             elif attempt > 1:
                 time.sleep(min(left_s, PAUSE_S))
             try:
-                answer = method(service)(request, timeout=max(by_s - time.monotonic(), 0.0))
+                answer = method(service)(request, timeout=max(by_s - time.monotonic(), 0.0), metadata=self._metadata)
             except grpc.RpcError as error:
                 again = self._patience.failed(error) and attempt < MAX_ATTEMPTS - 1 and time.monotonic() < by_s
                 if not again:

@@ -11,56 +11,14 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.core.decision import DegradedRule
 from service.core.profile import Habits
+from service.edge_settings import AccessSettings, LogSettings, ServerSettings, TlsSettings, TracingSettings
 from service.errors import BadSetting
-
-Milliseconds = Annotated[int, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A group of settings; a name that it does not know is refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ServerSettings(Section):
-    """The gRPC edge."""
-
-    listen: str = Field("127.0.0.1:50051", description="Address and port to listen on; port 0 takes a free one.")
-    workers: Count = Field(1, le=256, description="Processes that share the port; one for each core.")
-    run_path: Path = Field(
-        Path("var/workers"),
-        description="Directory where the workers of one machine tell each other what they have live.",
-    )
-    threads: Count = Field(4, le=64, description="Threads that serve calls, in each worker.")
-    max_concurrent_calls: Count = Field(
-        256, le=10_000, description="Calls in hand at once; one more is refused with RESOURCE_EXHAUSTED."
-    )
-    max_message_bytes: Count = Field(1 << 20, le=1 << 26, description="Largest request, in bytes.")
-    max_connection_age_s: Count = Field(
-        600, description="Age in seconds at which a connection is closed, so that load spreads over workers."
-    )
-    drain_s: Count = Field(10, le=600, description="Seconds that calls in hand get to finish on shutdown.")
-    budget_ms: Count = Field(
-        20, le=60_000, description="Milliseconds for one score; a shorter deadline of the caller wins."
-    )
-    record_budget_ms: Count = Field(
-        1000,
-        le=60_000,
-        description="Milliseconds that an answer may wait until its purchase is durable; see budget_ms.",
-    )
-    max_recording: Count = Field(
-        256, description="Scored purchases that may wait to be durable; beyond it they answer recorded=false."
-    )
-    reply_reserve_ms: Milliseconds = Field(2, description="Milliseconds of the budget that are kept for the reply.")
-    max_batch_purchases: Count = Field(256, le=4096, description="Purchases in one ScoreBatch.")
-    max_batch_events: Count = Field(1000, le=10_000, description="Events in one Record.")
-    reflection: bool = Field(True, description="Serve gRPC reflection, so that grpcurl works without the proto.")
+from service.section import Count, Milliseconds, Section
 
 
 class LmdbSettings(Section):
@@ -83,8 +41,8 @@ class AerospikeSettings(Section):
     set_prefix: str = Field(
         "", max_length=40, description="Prefix of every set name: several deployments, one namespace."
     )
-    read_timeout_ms: Count = Field(6, description="Milliseconds for one read of a score; the budget may shorten it.")
-    read_socket_timeout_ms: Count = Field(3, description="Milliseconds until a read goes to another replica.")
+    read_timeout_ms: Count = Field(14, description="Milliseconds for one read of a score; the budget may shorten it.")
+    read_socket_timeout_ms: Count = Field(9, description="Milliseconds until a read goes to another replica.")
     read_retries: Annotated[int, Field(ge=0, le=10)] = Field(1, description="Further tries of a read within its time.")
     write_timeout_ms: Count = Field(250, description="Milliseconds for one write.")
     write_attempts: Count = Field(5, le=100, description="Attempts at one write before the event is RETRY.")
@@ -142,6 +100,11 @@ class ScoringSettings(Section):
         "at_least_review",
         description="What a degraded answer decides: `at_least_review`, `score` or `decline`.",
     )
+    score_reserve_ms: Milliseconds = Field(
+        3,
+        description="Milliseconds that a read of a clustered store leaves for the score, but no more than half of "
+        "what is left.",
+    )
     max_reasons: Count = Field(5, le=50, description="Reasons in one answer.")
     explain_decisions: bool = Field(True, description="Work out reasons also unasked when the decision is not APPROVE.")
     control_share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
@@ -152,6 +115,78 @@ class ScoringSettings(Section):
         10_000, description="Decisions waiting to be kept; beyond that they are dropped and counted."
     )
     decision_batch: Count = Field(200, description="Decisions in one write.")
+
+
+class BreakerSettings(Section):
+    """When scores stop asking a store that does not answer in time; see docs/decisions/0019."""
+
+    reads: Annotated[int, Field(ge=1, le=64)] = Field(20, description="Last reads of a worker that count.")
+    bad_reads: Annotated[int, Field(ge=1, le=64)] = Field(
+        10, description="Bad ones among them, not answered at all or slow, from which on the store is not asked."
+    )
+    slow_ms: Count = Field(
+        15, description="Milliseconds from which on a read is slow; a batch has that for every 32 purchases."
+    )
+    open_ms: Count = Field(
+        100, description="Milliseconds until one read tries the store again; doubled each time that it is bad."
+    )
+    max_open_ms: Count = Field(1000, le=60_000, description="The longest such wait.")
+    fair_ms: Count = Field(
+        3, description="Milliseconds that a read must have had for it to count that the store did not answer."
+    )
+    good_reads: Count = Field(3, le=64, description="Good tries, one at a time, until all reads ask the store again.")
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        """Refuse a count of bad reads that cannot be reached: that breaker would never open."""
+        if self.bad_reads > self.reads:
+            raise ValueError("bad_reads must not exceed reads")
+        return self
+
+
+class DriftSettings(Section):
+    """How live traffic is compared with what the champion saw in training; see docs/metrics.md."""
+
+    half_life_s: Count = Field(
+        6 * 3600, description="Seconds after which an answer counts half: short sees sudden changes, long sees no day."
+    )
+    min_rows: Count = Field(
+        1000, description="Answers, those of earlier counted less, below which drift is not told: it would be chance."
+    )
+    every_s: Count = Field(30, le=3600, description="Seconds between two computations of it.")
+
+
+class ListsSettings(Section):
+    """The lists of what operators decided about single users, sellers, items and cards; see docs/decisions/0018."""
+
+    max_entries: Count = Field(
+        100_000, le=1_000_000, description="Entries, at most; every worker holds all of them in memory."
+    )
+    refresh_ms: Count = Field(500, le=60_000, description="Milliseconds between looks for changed entries.")
+
+
+class RetentionSettings(Section):
+    """What `service retention` lets go of, and when; see docs/decisions/0018."""
+
+    verified_snapshots: Path | None = Field(
+        None,
+        description="Folder of snapshots: events and decisions are let go of only when a verified one holds them. "
+        "Unset = never. `service forget` also destroys the keys of pseudonyms there.",
+    )
+    events_days: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Days for which events are kept, from when they became known; 0 = for ever. Longer than truth "
+        "takes to come: a chargeback of a purchase that is gone is parked.",
+    )
+    decisions_days: Annotated[int, Field(ge=0)] = Field(
+        0, description="Days for which decisions are kept, from when they were made; 0 = for ever."
+    )
+    lists_audit_days: Annotated[int, Field(ge=0)] = Field(
+        0, description="Days for which the audit of the lists is kept; 0 = for ever."
+    )
+    max_entries: Count = Field(
+        1_000_000, description="Events, decisions and changes of the lists that one run lets go of, at most, each."
+    )
 
 
 class RegistrySettings(Section):
@@ -180,10 +215,24 @@ class Settings(BaseSettings):
     ingest: IngestSettings = IngestSettings()
     scoring: ScoringSettings = ScoringSettings()
     registry: RegistrySettings = RegistrySettings()
+    lists: ListsSettings = ListsSettings()
+    retention: RetentionSettings = RetentionSettings()
+    drift: DriftSettings = DriftSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    access: AccessSettings = AccessSettings()
+    tls: TlsSettings = TlsSettings()
+    tracing: TracingSettings = TracingSettings()
+    log: LogSettings = LogSettings()
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
-        0,
-        description="Port of the loopback interface that serves Prometheus metrics; 0 = off. Of several workers each "
-        "has its own: this one and those after it.",
+        0, description="Port that serves Prometheus metrics, one for all workers; 0 = off."
+    )
+    metrics_host: str = Field(
+        "127.0.0.1",
+        description="Address of that port. Metrics hold no ids, but tell what is sold and stopped: keep it inside.",
+    )
+    metrics_files_path: Path = Field(
+        Path("var/metrics"),
+        description="Directory of *.prom files, as `training compare --metrics` writes them, that are served along.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 

@@ -1,0 +1,1 @@
+"""What a fuzzer sends: mutated messages, and bytes that are no HTTP/2."""
