@@ -1,15 +1,19 @@
-"""The decision log: what was served goes to the store in the background."""
+"""The decision log: what was served goes to the store in the background, and to whoever makes something of it."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
 
 import structlog
 
 from service.core.decision import DecisionRecord
 from service.errors import StoreUnavailable
 from service.metrics import Metrics
+from service.served import Served
 from service.settings import ScoringSettings
 from service.store.protocol import Store
 
@@ -19,29 +23,36 @@ _FIRST_PAUSE_S = 0.1
 _LAST_PAUSE_S = 2.0
 
 
-class DecisionLog:
-    """A bounded queue and one thread that empties it into the store.
+Taker = Callable[[Sequence[Served]], None]
+"""Gets everything that was served, once and in order, in the thread of the log; it must not raise."""
 
-    While the store does not answer, decisions wait; what does not fit any more is dropped and counted.
+
+class DecisionLog:
+    """Two bounded queues and one thread: what is new is shown to the takers, then waits until the store has it.
+
+    While the store does not answer, decisions wait; what does not fit any more is dropped and counted. The takers
+    see it all the same: metrics that went blind with the store would hide that it is gone.
     """
 
-    def __init__(self, store: Store, settings: ScoringSettings, metrics: Metrics) -> None:
+    def __init__(self, store: Store, settings: ScoringSettings, metrics: Metrics, takers: Sequence[Taker] = ()) -> None:
         """Get what it needs; `start` begins to work."""
         self._store = store
         self._bound = settings.decision_queue
         self._batch = settings.decision_batch
         self._metrics = metrics
-        self._queue: deque[DecisionRecord] = deque()
+        self._takers = tuple(takers)
+        self._new: deque[Served] = deque()
+        self._waiting: deque[DecisionRecord] = deque()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="decision-log", daemon=True)
-        metrics.decision_log_waiting.set_function(lambda: len(self._queue))
+        metrics.follow_queue("decision_log", lambda: len(self._new) + len(self._waiting), self._bound)
 
-    def put(self, record: DecisionRecord) -> None:
+    def put(self, served: Served) -> None:
         """Hand over a decision. Never waits: one length check and one append, no lock, no wake-up."""
-        if len(self._queue) >= self._bound:
+        if len(self._new) >= self._bound:
             self._metrics.decision_log_dropped.inc()
         else:
-            self._queue.append(record)
+            self._new.append(served)
 
     def start(self) -> None:
         """Begin to keep decisions."""
@@ -51,30 +62,50 @@ class DecisionLog:
         """Keep what waits, then stop; returns how many decisions could not be kept in time."""
         self._stopping.set()
         self._thread.join(timeout_s)
-        left = len(self._queue)
+        left = len(self._new) + len(self._waiting)
         if left:
             self._metrics.decision_log_failed.inc(left)
             _LOG.warning("decisions lost on shutdown", count=left)
         return left
 
     def _run(self) -> None:
-        pause_s = _FIRST_PAUSE_S
+        pause_s, again_s = _FIRST_PAUSE_S, 0.0
         while True:
             stopping = self._stopping.is_set()
-            kept = self._keep_all()
+            self._show()
+            if stopping or time.monotonic() >= again_s:
+                if self._keep_all():
+                    pause_s = _FIRST_PAUSE_S
+                else:
+                    again_s = time.monotonic() + pause_s
+                    pause_s = min(2 * pause_s, _LAST_PAUSE_S)
             if stopping:
                 return
-            pause_s = _FIRST_PAUSE_S if kept else min(2 * pause_s, _LAST_PAUSE_S)
-            self._stopping.wait(_IDLE_S if kept else pause_s)
+            self._stopping.wait(_IDLE_S)
+
+    def _show(self) -> None:
+        """Show the takers what is new, and let it wait for the store, as much as there is room for."""
+        while self._new:
+            batch = [self._new.popleft() for _ in range(min(self._batch, len(self._new)))]
+            for take in self._takers:
+                take(batch)
+            room = self._bound - len(self._waiting)
+            self._waiting.extend(served.record for served in batch[:room])
+            self._metrics.decision_log_dropped.inc(max(len(batch) - room, 0))
 
     def _keep_all(self) -> bool:
         """Keep what waits; False when the store did not take it: then it waits on, in its order."""
-        while self._queue:
-            records = [self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))]
+        while self._waiting:
+            records = list(islice(self._waiting, self._batch))
+            begun_s = time.monotonic()
             try:
                 self._store.put_decisions(records)
             except StoreUnavailable as error:
-                self._queue.extendleft(reversed(records))
-                _LOG.warning("decisions wait", count=len(self._queue), reason=str(error))
+                _LOG.warning("decisions wait", count=len(self._waiting), reason=str(error))
                 return False
+            finally:
+                self._metrics.store_seconds["put_decisions"].observe(time.monotonic() - begun_s)
+            for _ in records:
+                self._waiting.popleft()
+            self._show()
         return True

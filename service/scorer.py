@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from service.clock import Clock
-from service.core.decision import Decision, DecisionRecord, MissingCause, ReasonShown, VersionScore, decide
+from service.core.decision import Decision, DecisionRecord, MissingCause, VersionScore, decide
 from service.core.draw import Draw
 from service.core.event import KINDS, EntityKey, EntityKind, Event
+from service.core.listing import Listing
 from service.core.profile import EMPTY, Image, newest_purchase_ms
 from service.core.row import row_of
-from service.errors import BudgetSpent, InvalidInput, NoModel, Violation
-from service.metrics import Metrics
+from service.errors import InvalidInput, NoModel, Violation
+from service.reading import Reads
 from service.recorder import Recorder
 from service.registry.lineup import Lineup
+from service.served import Served
 from service.settings import ScoringSettings
 from service.store.protocol import LoggedEvent, Status, Store, Submission, View
 
@@ -28,6 +30,16 @@ _EMPTY: Final = tuple((kind, EMPTY[kind]) for kind in KINDS)
 _DURABLE: Final = frozenset({Status.APPLIED, Status.LATE, Status.DUPLICATE})
 _CONFLICT: Final = Violation("purchase.purchase_id", "is known with other content")
 _NO_IMAGES: Final[tuple[Image | None, Image | None, Image | None, Image | None]] = (None, None, None, None)
+
+
+Listed = Callable[[Event], Sequence[Listing]]
+"""Return the entries of the lists that a purchase meets."""
+
+
+def _nothing_listed(purchase: Event) -> Sequence[Listing]:
+    """Return no entries."""
+    del purchase
+    return ()
 
 
 class LineupSource(Protocol):
@@ -41,7 +53,7 @@ class LineupSource(Protocol):
 class Decisions(Protocol):
     """Where the scorer hands over what it served."""
 
-    def put(self, record: DecisionRecord) -> None:
+    def put(self, served: Served) -> None:
         """Take a decision; never waits."""
 
 
@@ -53,6 +65,10 @@ class Question(NamedTuple):
     record_by_s: float = 0.0
     explain: bool = False
     with_features: bool = False
+    arrived_s: float = 0.0
+    begun_s: float = 0.0
+    """When the call came, and when work on it began; see `Served`."""
+    traceparent: str = ""
 
 
 class Scored(NamedTuple):
@@ -65,7 +81,7 @@ class Scored(NamedTuple):
 class Scorer:
     """Answers questions. Thread-safe: it holds nothing that a request changes."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  a use case gets its collaborators one by one
         self,
         store: Store,
         recorder: Recorder,
@@ -73,29 +89,34 @@ class Scorer:
         decisions: Decisions,
         clock: Clock,
         settings: ScoringSettings,
-        metrics: Metrics,
+        *,
+        reads: Reads | None = None,
+        listed: Listed = _nothing_listed,
     ) -> None:
-        """Get what it needs."""
+        """Get what it needs; `reads` is what it reads profiles through, if not the store itself."""
         self._store = store
+        self._reads: Reads = store if reads is None else reads
         self._recorder = recorder
         self._lineups = lineups
         self._decisions = decisions
         self._clock = clock
         self._settings = settings
-        self._metrics = metrics
+        self._listed = listed
         self._control = Draw("control:", settings.control_share)
 
     def score(self, question: Question, deadline_s: float) -> Scored:
         """Answer one question before `deadline_s` on the monotonic clock.
 
-        Raises NoModel, BudgetSpent, and InvalidInput when the purchase's id is known with other content.
+        One whose time is over is answered all the same, with what is at hand: whether that is of use to anybody is the
+        edge's to know. Raises NoModel, and InvalidInput when the purchase's id is known with other content.
         Cost: one store read of five records, one row, one prediction per live version.
         """
         purchase = question.purchase
         lineup = self._lineup().of(purchase)
         if question.record:
             self._clock.observe(purchase.event_time_ms)
-        (view,) = self._store.read((purchase,), self._left(deadline_s))
+        (view,) = self._reads.read((purchase,), self._left(deadline_s))
+        read_s = time.monotonic()
         known = self._known(view.recorded, purchase)
         if known is not None:
             return self._repeat(known, question)
@@ -103,27 +124,28 @@ class Scorer:
         row = row_of(lineup.row, purchase, images)
         scores = [live.raw_score(row) for live in lineup.answer]
         shadows: list[float] = []
-        given_up: list[str] = []
+        given_up = ["read"] if view.given_up else []
         if lineup.shadow:
-            if time.monotonic() < deadline_s:
+            if read_s < deadline_s:
                 shadows = [live.raw_score(row) for live in lineup.shadow]
             else:
                 given_up.append("shadow")
         record = self._decide(lineup, purchase, view, row, scores, shadows)
         self._explain(record, lineup, row, question, deadline_s, given_up)
-        return self._finish(record, row, lineup, question, given_up)
+        return self._finish(record, row, lineup, question, given_up, read_s)
 
     def score_many(self, questions: Sequence[Question], deadline_s: float) -> list[Scored]:
         """Answer a list with one store read and one model call per live version; scores equal `score`'s."""
         live = self._lineup()
-        views = self._store.read([question.purchase for question in questions], self._left(deadline_s))
+        views = self._reads.read([question.purchase for question in questions], self._left(deadline_s))
+        read_s = time.monotonic()
         met: dict[Lineup, list[int]] = {}
         for at, question in enumerate(questions):
             met.setdefault(live.of(question.purchase), []).append(at)
         answers: dict[int, Scored] = {}
         for lineup, places in met.items():
             scored = self._score_alike(
-                lineup, [questions[at] for at in places], [views[at] for at in places], deadline_s
+                lineup, [questions[at] for at in places], [views[at] for at in places], deadline_s, read_s
             )
             answers.update(zip(places, scored, strict=True))
         return [answers[at] for at in range(len(questions))]
@@ -131,7 +153,7 @@ class Scorer:
     # --- steps ----------------------------------------------------------------------------------
 
     def _score_alike(
-        self, lineup: Lineup, questions: Sequence[Question], views: Sequence[View], deadline_s: float
+        self, lineup: Lineup, questions: Sequence[Question], views: Sequence[View], deadline_s: float, read_s: float
     ) -> list[Scored]:
         """Answer questions that meet the same lineup."""
         images = [_NO_IMAGES if view.recorded is not None else view.images for view in views]
@@ -144,12 +166,14 @@ class Scorer:
             if known is not None:
                 results.append(self._repeat(known, question))
                 continue
-            given_up = ["shadow"] if lineup.shadow and not shadows else []
+            given_up = ["read"] if view.given_up else []
+            if lineup.shadow and not shadows:
+                given_up.append("shadow")
             record = self._decide(
                 lineup, question.purchase, view, row, [raw[at] for raw in answers], [raw[at] for raw in shadows]
             )
             self._explain(record, lineup, row, question, deadline_s, given_up)
-            results.append(self._finish(record, row, lineup, question, given_up))
+            results.append(self._finish(record, row, lineup, question, given_up, read_s))
         return results
 
     def _lineup(self) -> Lineup:
@@ -159,10 +183,8 @@ class Scorer:
         return lineup
 
     def _left(self, deadline_s: float) -> float:
-        left_s = deadline_s - time.monotonic()
-        if left_s <= 0:
-            raise BudgetSpent("the deadline passed before the store was read")
-        return left_s
+        """Return the time that is left, 0 for none: then all is given up that does not come at once."""
+        return max(deadline_s - time.monotonic(), 0.0)
 
     def _known(self, recorded: LoggedEvent | None, purchase: Event) -> DecisionRecord | None:
         """Return the decision of an earlier call for this purchase; raises InvalidInput when it was another."""
@@ -197,16 +219,24 @@ class Scorer:
                 for live, raw in zip(lineup.shadow, raw_shadows, strict=True)
             ]
         missing, revisions, degraded = _missing(purchase, view)
-        decision = decide(score, lineup.thresholds, degraded=degraded, rule=self._settings.degraded_rule)
-        # What a degraded answer decides is the deployment's stated rule: no chance softens it.
-        drawn = decision is Decision.DECLINE and not degraded
+        by_score = decide(score, lineup.thresholds)
+        ruling = lineup.policy.rule(
+            row,
+            purchase,
+            by_score,
+            self._listed(purchase),
+            missing if degraded else None,
+            self._settings.degraded_rule,
+        )
+        # Chance softens what the score says, never a rule: nor what a degraded answer decides, which is one.
+        drawn = ruling.decision is Decision.DECLINE and ruling.asked is Decision.APPROVE and not degraded
         control = drawn and self._control.takes(purchase.event_id)
         newest_ms = newest_purchase_ms(view.images) if view.recorded is None else 0
         return DecisionRecord(
             purchase,
             self._clock.now_ms(),
             score,
-            Decision.APPROVE if control else decision,
+            Decision.APPROVE if control else ruling.decision,
             lineup.thresholds,
             tuple(scores),
             lineup.versions,
@@ -217,8 +247,12 @@ class Scorer:
             missing,
             degraded,
             profile_age_ms=max(purchase.event_time_ms - newest_ms, 0) if newest_ms else -1,
+            reasons=ruling.reasons[: self._settings.max_reasons],
             control=control,
             control_share=self._control.share if drawn else 0.0,
+            policy_version=lineup.policy.version,
+            rules=ruling.rules,
+            score_decision=by_score,
         )
 
     def _explain(
@@ -232,11 +266,13 @@ class Scorer:
     ) -> None:
         if not question.explain and (record.decision is Decision.APPROVE or not self._settings.explain_decisions):
             return
+        room = self._settings.max_reasons - len(record.reasons)
+        if not room:
+            return
         if time.monotonic() + lineup.explain_s > deadline_s:
             given_up.append("explanations")
             return
-        reasons = lineup.reasons(row, self._settings.max_reasons)
-        record.reasons = tuple(ReasonShown(*reason) for reason in reasons)
+        record.reasons += tuple(lineup.reasons(row, room))
 
     def _finish(
         self,
@@ -245,21 +281,18 @@ class Scorer:
         lineup: Lineup,
         question: Question,
         given_up: list[str],
+        read_s: float,
     ) -> Scored:
+        scored_s = replied_s = time.monotonic()
         if question.record:
             known = self._record(record, question.record_by_s, given_up)
             if known is not None:
                 return self._repeat(known, question)
+            replied_s = time.monotonic()
         record.given_up = tuple(given_up)
-        self._decisions.put(record)
-        self._metrics.decisions[record.decision - 1].inc()
-        if record.degraded:
-            self._metrics.degraded.inc()
-        if record.control:
-            self._metrics.control.inc()
-        for stage in given_up:
-            if stage != "record":  # the recorder counts those
-                self._metrics.given_up[stage].inc()
+        self._decisions.put(
+            Served(record, question.arrived_s, question.begun_s, read_s, scored_s, replied_s, question.traceparent)
+        )
         features = tuple(zip(lineup.names, row, strict=True)) if question.with_features else ()
         return Scored(record, features)
 

@@ -14,10 +14,14 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from service.edge import Edge
 from service.errors import BadSetting
+from service.guard import Guard
+from service.lane import Lane
 from service.pb import fraud_pb2 as pb
 from service.servicer import Servicer
-from service.settings import ServerSettings
+from service.settings import Settings
+from service.tls import Certificates
 
 SCORING = pb.DESCRIPTOR.services_by_name["FraudScoring"].full_name
 INGEST = pb.DESCRIPTOR.services_by_name["EventIngest"].full_name
@@ -32,27 +36,36 @@ _DESCRIPTORS: Final = Path("/proc/self/fd")
 class Server:
     """A listening server; health is per service: scoring is SERVING once a model is live."""
 
-    def __init__(self, servicer: Servicer, settings: ServerSettings) -> None:
-        """Get what it needs; nobody can connect before `start`."""
-        self._settings = settings
+    def __init__(
+        self, servicer: Servicer, settings: Settings, edge: Edge, certificates: Certificates | None = None
+    ) -> None:
+        """Get what it needs; nobody can connect before `start`. Without certificates the port is not encrypted."""
+        self._listen, self._drain_s = settings.server.listen, settings.server.drain_s
+        self._certificates = certificates
         self.port = 0
         """The port, known once started."""
+        server = settings.server
         self._server = grpc.server(
-            ThreadPoolExecutor(settings.threads, thread_name_prefix="call"),
+            ThreadPoolExecutor(server.threads, thread_name_prefix="call"),
             handlers=servicer.handlers(),
+            interceptors=[Guard(edge, self._refuses)],
             options=[
                 ("grpc.so_reuseport", 1),
-                ("grpc.max_receive_message_length", settings.max_message_bytes),
-                ("grpc.max_connection_age_ms", settings.max_connection_age_s * 1000),
-                ("grpc.max_connection_age_grace_ms", settings.drain_s * 1000),
+                ("grpc.max_concurrent_streams", server.max_calls_per_connection),
+                ("grpc.max_receive_message_length", server.max_message_bytes),
+                ("grpc.max_connection_age_ms", server.max_connection_age_s * 1000),
+                ("grpc.max_connection_age_grace_ms", server.drain_s * 1000),
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
             ],
-            maximum_concurrent_rpcs=settings.max_concurrent_calls,
+            maximum_concurrent_rpcs=server.max_concurrent_calls,
         )
+        method = servicer.lane_method(store_blocks=settings.store.kind == "aerospike")
+        self.lane = Lane(self._server, method, server, edge)
+        """Where `Score` is served."""
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        if settings.reflection:
+        if server.reflection:
             names = (SCORING, INGEST, MODELS, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
 
@@ -62,14 +75,24 @@ class Server:
         Raises BadSetting when the port cannot be had.
         """
         try:
-            self.port = self._server.add_insecure_port(self._settings.listen)
+            if self._certificates is None:
+                self.port = self._server.add_insecure_port(self._listen)
+            else:
+                self.port = self._server.add_secure_port(self._listen, self._certificates.credentials)
         except RuntimeError as error:
-            message = f"setting server.listen: cannot listen on {self._settings.listen}"
+            message = f"setting server.listen: cannot listen on {self._listen}"
             raise BadSetting(message) from error
         self._server.start()
+        self.lane.start()
         for service in ("", INGEST, MODELS):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         self.set_scoring(serving=False)
+
+    def _refuses(self) -> bool:
+        """Tell whether gRPC refuses the call that it is about to serve; asked in its own thread, under its lock."""
+        state = self._server._state  # type: ignore[attr-defined]  # noqa: SLF001  see docs/decisions/0016
+        refuses: bool = state.active_rpc_count >= state.maximum_concurrent_rpcs
+        return refuses
 
     def set_scoring(self, *, serving: bool) -> None:
         """Tell health checks whether a model is live."""
@@ -85,7 +108,8 @@ class Server:
         self._health.enter_graceful_shutdown()
         _stop_listening(self.port)
         time.sleep(SETTLE_S)
-        self._server.stop(self._settings.drain_s).wait()
+        self._server.stop(self._drain_s).wait()
+        self.lane.stop()
 
 
 def _stop_listening(port: int) -> None:

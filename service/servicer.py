@@ -1,42 +1,36 @@
 """The gRPC services: thin, each method reads the request, asks a use case and writes the answer.
 
-The one table from errors to status codes is `_abort`. An error that is not ours reaches the caller as
-INTERNAL without text and the log with all of it.
+`Score` is served by the lane, which is where the microseconds are; the other methods by gRPC's own server.
+What an error means to a caller stands in `service.status`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final, NoReturn, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import grpc
-import structlog
 from google.protobuf.message import DecodeError, Message
-from google.rpc import code_pb2, error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
+from service.access import ANYBODY, Caller
 from service.clock import Clock
 from service.core.event import Event
-from service.errors import BudgetSpent, FraudError, InvalidInput, NoModel, StoreUnavailable, Violation
+from service.edge import Edge
+from service.edge_settings import ServerSettings
+from service.errors import BudgetSpent, InvalidInput, Violation
+from service.headers import header
 from service.ingester import Ingester
-from service.metrics import Metrics
+from service.lane import Arrival, Method
 from service.pb import fraud_pb2 as pb
 from service.scorer import Question, Scored, Scorer
-from service.settings import ServerSettings
 from service.store.protocol import Outcome, Status
 from service.wire import Reader, mistyped, score_response
 
-_LOG = structlog.get_logger(__name__)
+_SCORE: Final = "/fraud.v1.FraudScoring/Score"
+_RECORD_SHARE: Final = 0.9
 _Request = TypeVar("_Request", bound=Message)
-_Response = TypeVar("_Response", bound=Message)
-
-
-class Malformed:
-    """Stands for a request whose bytes are not the message that they should be."""
-
-
-MALFORMED: Final = Malformed()
+_Behaviour = Callable[[Any, grpc.ServicerContext], Message]
 
 
 class LineupDescriber(Protocol):
@@ -57,7 +51,7 @@ class Servicer:
         reader: Reader,
         clock: Clock,
         settings: ServerSettings,
-        metrics: Metrics,
+        edge: Edge,
     ) -> None:
         """Get what it needs."""
         self._scorer = scorer
@@ -65,26 +59,37 @@ class Servicer:
         self._lineups = lineups
         self._reader = reader
         self._clock = clock
-        self._metrics = metrics
+        self._edge = edge
         self._budget_s = settings.budget_ms / 1000
         self._reserve_s = settings.reply_reserve_ms / 1000
         self._record_s = settings.record_budget_ms / 1000
         self._max_purchases = settings.max_batch_purchases
         self._max_events = settings.max_batch_events
 
-    def score(self, request: pb.ScoreRequest, context: grpc.ServicerContext) -> pb.ScoreResponse:
+    def score(self, request: pb.ScoreRequest, arrival: Arrival) -> bytes:
         """Answer `FraudScoring.Score`."""
         begun_s = time.monotonic()
-        deadline_s = self._deadline(begun_s, context)
-        question = self._question(request, "", self._record_by(begun_s, context) if request.record else 0.0)
-        response = _answer(self._scorer.score(question, deadline_s))
-        self._metrics.score_seconds.observe(time.monotonic() - begun_s)
-        return response
+        arrived_s, caller_by_s = arrival.arrived_s, arrival.deadline_s - self._reserve_s
+        if caller_by_s <= begun_s:
+            raise BudgetSpent("the deadline had passed before the call was begun")
+        # One that waited through our own budget is late, and still of use while its caller waits.
+        deadline_s = min(arrived_s + self._budget_s - self._reserve_s, caller_by_s)
+        record_by_s = 0.0
+        if request.record:
+            if self._edge.gate is not None:
+                self._edge.gate.require(arrival.caller, "record")
+            record_by_s = self._record_by(arrival)
+        traceparent = header(arrival.metadata, "traceparent") if self._edge.traced else ""
+        question = self._question(request, "", record_by_s, (arrived_s, begun_s, traceparent))
+        scored = self._scorer.score(question, deadline_s)
+        return score_response(scored.decision, scored.features).SerializeToString()
 
     def score_batch(self, request: pb.ScoreBatchRequest, context: grpc.ServicerContext) -> pb.ScoreBatchResponse:
         """Answer `FraudScoring.ScoreBatch`."""
-        deadline_s = self._deadline(time.monotonic(), context)
+        begun_s = time.monotonic()
+        deadline_s = self._deadline(begun_s, context)
         _check_length("requests", len(request.requests), self._max_purchases)
+        traceparent = header(context.invocation_metadata(), "traceparent") if self._edge.traced else ""
         questions, violations = [], []
         for at, one in enumerate(request.requests):
             if one.record:
@@ -92,7 +97,7 @@ class Servicer:
                     Violation(f"requests[{at}].record", "is not for batches: record through Score or Record")
                 )
             try:
-                questions.append(self._question(one, f"requests[{at}].", 0.0))
+                questions.append(self._question(one, f"requests[{at}].", 0.0, (begun_s, begun_s, traceparent)))
             except InvalidInput as error:
                 violations.extend(error.violations)
         if violations:
@@ -116,6 +121,14 @@ class Servicer:
 
     # --- steps ----------------------------------------------------------------------------------
 
+    def _record_by(self, arrival: Arrival) -> float:
+        """Return until when an answer may wait for its purchase to be durable: that is not the score's budget.
+
+        A wait as long as that would make a reply that is a little late a call that failed: a tenth is left for it.
+        """
+        left_s = min(self._record_s, arrival.deadline_s - arrival.arrived_s)
+        return arrival.arrived_s + _RECORD_SHARE * left_s - self._reserve_s
+
     def _deadline(self, begun_s: float, context: grpc.ServicerContext) -> float:
         """Return until when a score must be made, on the monotonic clock; raises BudgetSpent when that is over."""
         budget_s = self._budget_s
@@ -126,18 +139,15 @@ class Servicer:
             raise BudgetSpent("the deadline had passed before the call was begun")
         return begun_s + budget_s - self._reserve_s
 
-    def _record_by(self, begun_s: float, context: grpc.ServicerContext) -> float:
-        """Return until when an answer may wait for its purchase to be durable: that is not the score's budget."""
-        remaining_s = context.time_remaining()
-        left_s = self._record_s if remaining_s is None else min(remaining_s, self._record_s)
-        return begun_s + left_s - self._reserve_s
-
-    def _question(self, request: pb.ScoreRequest, prefix: str, record_by_s: float) -> Question:
+    def _question(
+        self, request: pb.ScoreRequest, prefix: str, record_by_s: float, call: tuple[float, float, str]
+    ) -> Question:
+        """Read what is asked; `call` is when it came, when work on it began, and its trace."""
         wrong = list(mistyped(request, prefix))
         if wrong:
             raise InvalidInput(wrong)
         purchase = self._reader.purchase(request.purchase, self._clock.now_ms(), f"{prefix}purchase")
-        return Question(purchase, request.record, record_by_s, request.explain, request.with_features)
+        return Question(purchase, request.record, record_by_s, request.explain, request.with_features, *call)
 
     def _event(self, message: pb.Event) -> Event | InvalidInput:
         try:
@@ -150,65 +160,67 @@ class Servicer:
 
     # --- wiring ---------------------------------------------------------------------------------
 
+    def lane_method(self, *, store_blocks: bool) -> Method[pb.ScoreRequest]:
+        """Return `Score` for the lane; `store_blocks` tells that a read of the store waits for somebody."""
+        return Method(
+            path=_SCORE,
+            parse=lambda data: _parse(pb.ScoreRequest, data),
+            blocks=(lambda _: True) if store_blocks else (lambda request: request.record),
+            answer=self.score,
+        )
+
     def handlers(self) -> list[grpc.GenericRpcHandler]:
-        """Return the handlers of the three services for a server."""
+        """Return the handlers of all other methods for a server."""
         return [
-            _service(
-                "fraud.v1.FraudScoring",
-                Score=self._handler(self.score, pb.ScoreRequest),
-                ScoreBatch=self._handler(self.score_batch, pb.ScoreBatchRequest),
-            ),
-            _service("fraud.v1.EventIngest", Record=self._handler(self.record, pb.RecordRequest)),
-            _service("fraud.v1.Models", GetLineup=self._handler(self.get_lineup, pb.GetLineupRequest)),
+            self._service("fraud.v1.FraudScoring", ScoreBatch=(self.score_batch, pb.ScoreBatchRequest)),
+            self._service("fraud.v1.EventIngest", Record=(self.record, pb.RecordRequest)),
+            self._service("fraud.v1.Models", GetLineup=(self.get_lineup, pb.GetLineupRequest)),
         ]
 
+    def _service(self, service: str, **methods: tuple[_Behaviour, type[Message]]) -> grpc.GenericRpcHandler:
+        handlers = {
+            name: self._handler(f"/{service}/{name}", behaviour, request)
+            for name, (behaviour, request) in methods.items()
+        }
+        return grpc.method_handlers_generic_handler(service, handlers)
+
     def _handler(
-        self, method: Callable[[_Request, grpc.ServicerContext], _Response], request_type: type[_Request]
+        self, path: str, behaviour: _Behaviour, request_type: type[Message]
     ) -> grpc.RpcMethodHandler[Any, Any]:
-        def parse(data: bytes) -> _Request | Malformed:
+        def handle(data: bytes, context: grpc.ServicerContext) -> Message:
+            begun_s, caller = time.monotonic(), ANYBODY
+            metadata: Any = context.invocation_metadata()
             try:
-                return request_type.FromString(data)
-            except DecodeError:
-                return MALFORMED
+                caller = self._edge.admit(path, metadata, context.auth_context)  # type: ignore[arg-type]
+                request = _parse(request_type, data)
+                self._charge(caller, request)
+                answer = behaviour(request, context)
+            except Exception as error:  # noqa: BLE001  the table knows what the caller may learn
+                status = self._edge.refused(path, error, time.monotonic() - begun_s, metadata, caller)
+                context.set_trailing_metadata(status.metadata)
+                context.abort(status.code, status.text)
+            self._edge.answered(path, time.monotonic() - begun_s, metadata, caller)
+            return answer
 
-        def handle(request: _Request | Malformed, context: grpc.ServicerContext) -> _Response:
-            if isinstance(request, Malformed):
-                self._metrics.refused.inc()
-                context.abort(
-                    grpc.StatusCode.INVALID_ARGUMENT, f"the bytes are not a {request_type.DESCRIPTOR.full_name}"
-                )
-            try:
-                return method(request, context)
-            except FraudError as error:
-                self._abort(error, context)
-            except Exception:  # noqa: BLE001  whatever it is, the caller learns nothing of it
-                _LOG.exception("call failed", method=method.__name__)
-                context.abort(grpc.StatusCode.INTERNAL, "internal error")
+        return grpc.unary_unary_rpc_method_handler(handle, None, _serialize)
 
-        return grpc.unary_unary_rpc_method_handler(handle, parse, _serialize)
+    def _charge(self, caller: Caller, request: Message) -> None:
+        """Count what a batch holds beyond its first purchase or event against the caller's rate."""
+        if self._edge.gate is not None and isinstance(request, pb.ScoreBatchRequest | pb.RecordRequest):
+            batch = request.events if isinstance(request, pb.RecordRequest) else request.requests
+            self._edge.gate.charge(caller, max(len(batch) - 1, 0))
 
-    def _abort(self, error: FraudError, context: grpc.ServicerContext) -> NoReturn:
-        match error:
-            case InvalidInput():
-                self._metrics.refused.inc()
-                context.abort_with_status(_bad_request(error))
-            case BudgetSpent():
-                self._metrics.expired.inc()
-                context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, str(error))
-            case NoModel() | StoreUnavailable():
-                context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-            case _:
-                _LOG.error("call failed", error=str(error))
-                context.abort(grpc.StatusCode.INTERNAL, "internal error")
-        raise AssertionError("abort raises")  # pragma: no cover
+
+def _parse(message: type[_Request], data: bytes) -> _Request:
+    """Return the message that bytes are; raises InvalidInput."""
+    try:
+        return message.FromString(data)
+    except DecodeError:
+        raise InvalidInput([Violation("", f"the bytes are not a {message.DESCRIPTOR.full_name}")]) from None
 
 
 def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
-
-
-def _service(name: str, **methods: grpc.RpcMethodHandler[Any, Any]) -> grpc.GenericRpcHandler:
-    return grpc.method_handlers_generic_handler(name, methods)
 
 
 def _check_length(field: str, length: int, bound: int) -> None:
@@ -229,12 +241,3 @@ def _outcome(event: Event | InvalidInput, outcome: Outcome) -> pb.RecordOutcome:
         field=outcome.field if outcome.status in {Status.REJECTED, Status.RETRY} else "",
         reason=outcome.reason,
     )
-
-
-def _bad_request(error: InvalidInput) -> Any:  # noqa: ANN401  grpc's own Status class is private
-    details = error_details_pb2.BadRequest()
-    for violation in error.violations:
-        details.field_violations.add(field=violation.field, description=violation.description)
-    status = status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=str(error))
-    status.details.add().Pack(details)
-    return rpc_status.to_status(status)

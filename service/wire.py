@@ -274,16 +274,16 @@ _SETTLEMENTS: Final = frozenset({1, 2, 3, 4})
 
 def score_response(record: DecisionRecord, features: Sequence[tuple[str, float]]) -> pb.ScoreResponse:
     """Return the answer that a decision record stands for."""
-    response = pb.ScoreResponse(
-        purchase_id=record.purchase.event_id,
-        score=record.score,
-        decision=int(record.decision),  # type: ignore[arg-type]  # the numbers are the proto's
-        model_versions=record.model_versions,
-        lineup_revision=record.lineup_revision,
-        degraded=record.degraded,
-        recorded=record.recorded,
-        profile_age_ms=record.profile_age_ms,
-    )
+    response = pb.ScoreResponse()
+    response.purchase_id = record.purchase.event_id
+    response.score = record.score
+    response.decision = record.decision  # type: ignore[assignment]  # the numbers are the proto's
+    response.model_versions.extend(record.model_versions)
+    response.lineup_revision = record.lineup_revision
+    response.degraded = record.degraded
+    response.recorded = record.recorded
+    response.profile_age_ms = record.profile_age_ms
+    response.policy_version = record.policy_version
     for kind, cause in record.missing.items():
         response.missing.add(kind=int(kind), cause=int(cause))
     for reason in record.reasons:

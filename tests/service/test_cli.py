@@ -20,7 +20,19 @@ from service.settings import Settings
 from tests.service.bad import purchase
 from tests.tree.files import ROOT
 
-COMMANDS = ("serve", "score", "record", "profile", "decision", "lineup", "rebuild", "settings", "check")
+COMMANDS = (
+    "serve",
+    "score",
+    "record",
+    "profile",
+    "decision",
+    "lineup",
+    "rebuild",
+    "settings",
+    "check",
+    "health",
+    "backup",
+)
 
 
 def run(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:

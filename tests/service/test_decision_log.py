@@ -1,4 +1,4 @@
-"""The decision log keeps what it was given, or counts it."""
+"""The decision log keeps what it was given, or counts it, and shows it to others once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from service.core.decision import DecisionRecord
 from service.decision_log import DecisionLog
 from service.errors import StoreUnavailable
 from service.metrics import Metrics
+from service.served import Served
 from service.settings import LmdbSettings, ScoringSettings
 from service.store.lmdb import LmdbStore
-from tests.store.decisions import make_decision
+from tests.running import wait_until
+from tests.store.decisions import make_served
 
 
 class MoodyStore(LmdbStore):
@@ -43,11 +45,32 @@ def test_decisions_wait_while_the_store_does_not_answer(tmp_path: Path) -> None:
     log = DecisionLog(store, ScoringSettings(decision_batch=2), metrics)
     log.start()
     for n in range(5):
-        log.put(make_decision(f"p-{n}"))
+        log.put(make_served(f"p-{n}"))
     assert store.asked.wait(5)
     store.awake.set()
     assert log.stop(5) == 0
     assert [one.purchase.event_id for one in store.decision_log("", 10).decisions] == [f"p-{n}" for n in range(5)]
+
+
+def test_takers_get_everything_once_and_at_once(tmp_path: Path) -> None:
+    """They see what is served while the store sleeps, more than may wait for it, and not again with every try."""
+    store, shown = moody(tmp_path), list[str]()
+
+    def take(batch: Sequence[Served]) -> None:
+        shown.extend(served.record.purchase.event_id for served in batch)
+
+    metrics = Metrics()
+    log = DecisionLog(store, ScoringSettings(decision_batch=2, decision_queue=5), metrics, [take])
+    log.start()
+    for n in range(9):
+        log.put(make_served(f"p-{n}"))
+        wait_until(lambda: len(shown) == n + 1)  # noqa: B023  it is called before n moves on
+    assert store.asked.wait(5)
+    store.awake.set()
+    assert log.stop(5) == 0
+    assert shown == [f"p-{n}" for n in range(9)]
+    assert [one.purchase.event_id for one in store.decision_log("", 10).decisions] == [f"p-{n}" for n in range(5)]
+    assert metrics.registry.get_sample_value("fraud_decision_log_dropped_total") == 4.0
 
 
 def test_what_does_not_fit_is_dropped_and_counted(tmp_path: Path) -> None:
@@ -55,9 +78,9 @@ def test_what_does_not_fit_is_dropped_and_counted(tmp_path: Path) -> None:
     metrics = Metrics()
     log = DecisionLog(moody(tmp_path), ScoringSettings(decision_queue=3), metrics)
     for n in range(5):
-        log.put(make_decision(f"p-{n}"))
+        log.put(make_served(f"p-{n}"))
     assert metrics.registry.get_sample_value("fraud_decision_log_dropped_total") == 2.0
-    assert metrics.registry.get_sample_value("fraud_decision_log_waiting") == 3.0
+    assert metrics.registry.get_sample_value("fraud_queue_waiting", {"queue": "decision_log"}) == 3.0
 
 
 def test_what_cannot_be_kept_before_the_end_is_counted(tmp_path: Path) -> None:
@@ -65,6 +88,6 @@ def test_what_cannot_be_kept_before_the_end_is_counted(tmp_path: Path) -> None:
     metrics = Metrics()
     log = DecisionLog(moody(tmp_path), ScoringSettings(), metrics)
     log.start()
-    log.put(make_decision("p-1"))
+    log.put(make_served("p-1"))
     assert log.stop(5) == 1
     assert metrics.registry.get_sample_value("fraud_decision_log_failed_total") == 1.0

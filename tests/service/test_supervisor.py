@@ -20,7 +20,7 @@ from service.errors import BadSetting
 from service.exit_codes import ExitCode
 from service.registry.promotion import promote
 from service.settings import Settings
-from service.supervisor import Supervisor, reserved
+from service.supervisor import reserved
 from tests.registry.build import build_artifact
 from tests.running import Running, running, wait_until
 from tests.service.bad import purchase
@@ -149,9 +149,3 @@ def test_a_port_that_cannot_be_had_is_named() -> None:
         for listen in (f"127.0.0.1:{other.getsockname()[1]}", "unix:/run/fraud.sock", "127.0.0.1", "192.0.2.1:0"):
             with pytest.raises(BadSetting, match=r"server\.listen"), reserved(listen):
                 pass
-
-
-def test_every_worker_needs_a_port_for_its_metrics() -> None:
-    """Ports run out at 65535."""
-    with pytest.raises(BadSetting, match="metrics_port"):
-        Supervisor(Settings(metrics_port=65_535).with_workers(2))

@@ -1,0 +1,302 @@
+"""The lane answers calls, refuses what it must, and loses count of none."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import pytest
+
+from service.access import Gate
+from service.call_log import CallLog
+from service.edge import Edge
+from service.edge_settings import AccessSettings, LogSettings, ServerSettings
+from service.errors import BudgetSpent, InvalidInput, Violation
+from service.lane import Arrival, Lane, Method
+from service.metrics import Metrics
+from tests.running import wait_until
+
+PATH = "/fraud.v1.FraudScoring/Score"
+
+
+class Served(NamedTuple):
+    """A server with a lane, and a channel to it."""
+
+    server: grpc.Server
+    lane: Lane[bytes]
+    channel: grpc.Channel
+    metrics: Metrics
+
+    def call(self, data: bytes = b"x", timeout_s: float = 20.0) -> bytes:
+        """Make one call."""
+        answer: bytes = self.stub()(data, timeout=timeout_s)
+        return answer
+
+    def later(self, data: bytes = b"x", timeout_s: float = 20.0) -> Any:
+        """Begin one call."""
+        return self.stub().future(data, timeout=timeout_s)
+
+    def stub(self) -> Any:
+        """Return what makes calls of bytes."""
+        return self.channel.unary_unary(PATH)
+
+    def idle(self) -> bool:
+        """Tell whether no call is in hand."""
+        return self.lane.in_hand == 0
+
+    def refused(self, reason: str) -> float | None:
+        """Return how many calls were refused for a reason."""
+        return self.metrics.registry.get_sample_value("fraud_refused_total", {"reason": reason})
+
+
+def echo(request: bytes, arrival: Arrival) -> bytes:
+    """Answer with what was asked."""
+    del arrival
+    return request
+
+
+def method(
+    answer: Callable[[bytes, Arrival], bytes] = echo,
+    blocks: Callable[[bytes], bool] = lambda _: False,
+    parse: Callable[[bytes], bytes] = bytes,
+) -> Method[bytes]:
+    """Return a method of bytes."""
+    return Method(PATH, parse, blocks, answer)
+
+
+@contextmanager
+def serving(served: Method[bytes], callers: Path | None = None, **settings: int) -> Iterator[Served]:
+    """Serve a method on a lane."""
+    server = grpc.server(ThreadPoolExecutor(1), options=[("grpc.max_receive_message_length", 1 << 16)])
+    metrics = Metrics()
+    gate = Gate.of(AccessSettings(callers_path=callers), 1, metrics)
+    edge = Edge(gate, CallLog(LogSettings(), metrics), metrics, traced=False)
+    lane = Lane(server, served, ServerSettings(**settings), edge)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    lane.start()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield Served(server, lane, channel, metrics)
+    finally:
+        server.stop(5).wait()
+        lane.stop()
+
+
+def code_of(future: Any) -> grpc.StatusCode:
+    """Return the status that a call ended with."""
+    error = future.exception()
+    return grpc.StatusCode.OK if error is None else error.code()
+
+
+def test_every_call_gets_its_own_answer() -> None:
+    """Many at once, over one connection, inline and blocking by turns."""
+    with serving(method(blocks=lambda request: request[-1:] in b"02468"), max_wait_ms=60_000) as served:
+        futures = [served.later(str(n).encode()) for n in range(200)]
+        assert [future.result() for future in futures] == [str(n).encode() for n in range(200)]
+        wait_until(served.idle)
+
+
+def test_a_call_that_waits_for_somebody_holds_up_no_other() -> None:
+    """Inline calls are answered while a blocking one waits."""
+    go_on = threading.Event()
+
+    def answer(request: bytes, arrival: Arrival) -> bytes:
+        del arrival
+        if request == b"slow":
+            go_on.wait(20)
+        return request
+
+    with serving(method(answer, blocks=lambda request: request == b"slow")) as served:
+        slow = served.later(b"slow")
+        assert [served.call(b"quick") for _ in range(20)] == [b"quick"] * 20
+        assert not slow.done()
+        go_on.set()
+        assert slow.result() == b"slow"
+
+
+def test_beyond_the_bound_calls_are_refused_at_once() -> None:
+    """As many as are in hand wait; one more is RESOURCE_EXHAUSTED, counted, and later there is room again."""
+    go_on = threading.Event()
+
+    def answer(request: bytes, arrival: Arrival) -> bytes:
+        del arrival
+        go_on.wait(20)
+        return request
+
+    with serving(method(answer, blocks=lambda _: True), max_concurrent_calls=3, blocking_threads=1) as served:
+        held = [served.later() for _ in range(3)]
+        wait_until(lambda: served.lane.in_hand == 3)
+        with pytest.raises(grpc.RpcError) as refused:
+            served.call()
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert served.refused("overloaded") == 1.0
+        go_on.set()
+        assert [future.result() for future in held] == [b"x"] * 3
+        wait_until(served.idle)
+        assert served.call() == b"x"
+
+
+def test_what_would_wait_too_long_is_refused() -> None:
+    """Calls that take 5 ms, and may wait 50: of a hundred at once some are answered and the others refused."""
+
+    def answer(request: bytes, arrival: Arrival) -> bytes:
+        del arrival
+        time.sleep(0.005)
+        return request
+
+    with serving(method(answer), max_wait_ms=50) as served:
+        for _ in range(40):
+            served.call()  # so that it knows how long they take
+        codes = [code_of(future) for future in [served.later() for _ in range(100)]]
+        wait_until(served.idle)
+        assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert served.refused("overloaded") == codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
+def test_errors_become_statuses_and_the_loop_goes_on() -> None:
+    """What an error of ours says is told, what another says is not."""
+
+    def answer(request: bytes, arrival: Arrival) -> bytes:
+        del arrival
+        if request == b"late":
+            raise BudgetSpent("too late")
+        if request == b"bug":
+            raise ZeroDivisionError("a secret")
+        return request
+
+    with serving(method(answer)) as served:
+        late, bug = served.later(b"late").exception(), served.later(b"bug").exception()
+        assert (late.code(), late.details()) == (grpc.StatusCode.DEADLINE_EXCEEDED, "too late")
+        assert (bug.code(), bug.details()) == (grpc.StatusCode.INTERNAL, "internal error")
+        assert served.call(b"well") == b"well"
+        wait_until(served.idle)
+
+
+def test_bytes_that_are_no_message_are_the_callers_fault() -> None:
+    """What `parse` refuses is INVALID_ARGUMENT."""
+
+    def parse(data: bytes) -> bytes:
+        raise InvalidInput([Violation("purchase", f"is {len(data)} bytes of nothing")])
+
+    with serving(method(parse=parse)) as served:
+        assert code_of(served.later()) is grpc.StatusCode.INVALID_ARGUMENT
+        wait_until(served.idle)
+
+
+def test_who_is_not_admitted_is_not_heard(tmp_path: Path) -> None:
+    """The message of a call that was not let in is not read; of one that was, it is known who calls."""
+    heard: list[tuple[bytes, str]] = []
+    callers, (token,) = tmp_path / "callers.toml", ("a" * 43,)
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    callers.write_text(f'[[caller]]\nname = "checkout"\ntoken_sha256 = "{digest}"\nroles = ["score"]\n')
+
+    def answer(request: bytes, arrival: Arrival) -> bytes:
+        heard.append((request, arrival.caller.name))
+        return request
+
+    with serving(method(answer), callers) as served:
+        assert code_of(served.later(b"bad")) is grpc.StatusCode.UNAUTHENTICATED
+        call = served.stub()
+        assert call(b"good", timeout=20, metadata=(("authorization", f"Bearer {token}"),)) == b"good"
+        assert heard == [(b"good", "checkout")]
+        wait_until(served.idle)
+
+
+def test_a_caller_that_goes_is_forgotten() -> None:
+    """A cancelled call leaves nothing behind, whether it had been begun or not."""
+    go_on = threading.Event()
+
+    def answer(request: bytes, arrival: Arrival) -> bytes:
+        del arrival
+        go_on.wait(20)
+        return request
+
+    with serving(method(answer, blocks=lambda _: True), blocking_threads=1) as served:
+        futures = [served.later() for _ in range(5)]
+        wait_until(lambda: served.lane.in_hand == 5)
+        for future in futures:
+            future.cancel()
+        go_on.set()
+        wait_until(served.idle)
+        assert served.call() == b"x"
+
+
+@pytest.mark.parametrize("messages", [0, 2])
+def test_a_call_with_another_number_of_messages_ends(messages: int) -> None:
+    """None at all is no call, and of two the first is answered; nothing hangs."""
+    with serving(method()) as served:
+        call: Any = served.channel.stream_unary(PATH)
+        future = call.future(iter([b"x"] * messages), timeout=20)
+        assert code_of(future) is (grpc.StatusCode.OK if messages else grpc.StatusCode.CANCELLED)
+        wait_until(served.idle)
+
+
+def test_a_message_that_is_too_large_is_refused() -> None:
+    """The core refuses it before it is ours, and the call is not counted as in hand for ever."""
+    with serving(method()) as served:
+        assert code_of(served.later(bytes(1 << 17))) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        wait_until(served.idle)
+        assert served.call() == b"x"
+
+
+def test_the_deadline_of_the_caller_is_known() -> None:
+    """In the clock of the service; a caller that says none waits for ever."""
+    seen: list[float] = []
+
+    def answer(request: bytes, arrival: Arrival) -> bytes:
+        seen.append(arrival.deadline_s - arrival.arrived_s)
+        return request
+
+    with serving(method(answer)) as served:
+        served.call(timeout_s=30)
+        served.stub()(b"x")
+        assert 20 < seen[0] <= 30.1
+        assert seen[1] > 1e9
+
+
+def test_calls_in_hand_are_finished_when_the_server_stops() -> None:
+    """A call that is under way gets its answer; a later one is UNAVAILABLE."""
+    go_on = threading.Event()
+
+    def answer(request: bytes, arrival: Arrival) -> bytes:
+        del arrival
+        go_on.wait(20)
+        return request
+
+    with serving(method(answer, blocks=lambda _: True)) as served:
+        held = served.later()
+        wait_until(lambda: served.lane.in_hand == 1)
+        stopped = served.server.stop(20)
+        go_on.set()
+        assert held.result() == b"x"
+        stopped.wait()
+        assert code_of(served.later()) is grpc.StatusCode.UNAVAILABLE
+        assert served.idle()
+
+
+def test_calls_whose_message_never_comes_do_not_fill_it() -> None:
+    """Whoever begins more calls than there may be, and sends no message, holds up nobody else."""
+    with serving(method(), max_concurrent_calls=10) as served:
+        silent = threading.Event()
+
+        def messages() -> Iterator[bytes]:
+            silent.wait(60)
+            yield b"late"
+
+        stub: Any = served.channel.stream_unary(PATH)
+        begun = [stub.future(messages()) for _ in range(10)]
+        wait_until(lambda: served.lane.in_hand == 10)
+        time.sleep(0.2)
+        assert [served.call(b"x") for _ in range(5)] == [b"x"] * 5
+        silent.set()
+        codes = {code_of(one) for one in begun}
+        assert codes == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+        wait_until(served.idle)
