@@ -1,0 +1,1 @@
+"""Tests of the load tests: what they count and how they judge."""

@@ -1,0 +1,47 @@
+"""Tallies and results to judge."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from loadtest.mix import EMPTY, SCORE, SCORE_RECORD, Mix
+from loadtest.plan import MEASURE, Plan, Step
+from loadtest.result import Result
+from loadtest.sla import Sla
+from loadtest.tally import Key, Tally
+
+
+def tally(fast: int = 0, *, slow: int = 0, slow_ms: float = 50.0, degraded: int = 0, **codes: int) -> Tally:
+    """Return calls of which so many were answered within a millisecond, and so many slowly; others by their code."""
+    found = Tally()
+    for latency_ms, count in ((0.5, fast), (slow_ms, slow)):
+        for _ in range(count):
+            found.latencies.note(latency_ms / 1000)
+            found.codes["OK"] += 1
+    for code, count in codes.items():
+        found.codes[code] += count
+    found.degraded = degraded
+    return found
+
+
+def result(calls: Tally, empties: Tally, *, steps: tuple[Step, ...] = (), seconds: int = 60) -> Result:
+    """Return a result with all calls due in its first second."""
+    return Result(
+        began_at=datetime(2026, 7, 1, 12, tzinfo=UTC),
+        target="127.0.0.1:50051",
+        answer=(3,),
+        workers=2,
+        machine="a machine",
+        plan=Plan(seconds=seconds),
+        mix=Mix(),
+        sla=Sla(),
+        steps=steps,
+        rate=500.0,
+        counted={
+            Key(MEASURE, 0, SCORE): calls,
+            Key(MEASURE, 1, SCORE_RECORD): tally(10),
+            Key(MEASURE, 0, EMPTY): empties,
+        },
+        generator_cores=0.4,
+        max_lag_ms=1.5,
+    )
