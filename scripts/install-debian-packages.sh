@@ -5,8 +5,9 @@ set -eu
 # libgomp1: OpenMP, which LightGBM's wheel links to and does not carry.
 wanted="libgomp1"
 
-# chromium: the tests open a report in it, as wide as a phone and a desk. Where it cannot be had they skip that.
-welcome="chromium"
+# chromium: the tests open a report in it, as wide as a phone and a desk. prometheus: they let it watch a service, and
+# check rules, alerts and dashboard with its promtool. Where these cannot be had they skip that.
+welcome="chromium prometheus"
 
 missing() {
     for package in "$@"; do

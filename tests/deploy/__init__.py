@@ -1,0 +1,1 @@
+"""What carries the service into production: its image, its stack, its cluster."""
