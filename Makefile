@@ -6,8 +6,10 @@ STAMP := .venv/.installed
 UV_COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url
 
+HOST ?= 127.0.0.1:50051
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test check format bench lock proto docs clean
+.PHONY: help setup run serve test check format bench load rehearse lock proto docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,13 +40,21 @@ format: setup ## Format the code and fix what can be fixed
 	@.venv/bin/ruff check --fix --quiet . || true
 	@.venv/bin/ruff format .
 
-bench: setup ## Measure hot operations one by one, then a whole score against an empty call
+rehearse: setup ## Build both images of the Dockerfile in clean directories, without an engine, and run them
+	@FRAUD_TEST_IMAGES=all $(PYTHON) -m pytest tests/deploy
+
+bench: setup ## Measure hot operations one by one, then a whole score against handlers that do less
 	@$(PYTHON) -m pytest tests/bench -o python_files='bench_*.py' --benchmark-columns=min,median,iqr,ops --benchmark-sort=name
 	@$(PYTHON) -m tests.bench.cost
+	@$(PYTHON) -m tests.bench.bars
+
+load: setup ## Test a running service against its service level (HOST=host:port, WEB=1 for the page, ARGS="--rate 500")
+	@$(PYTHON) -m locust -f loadtest/locustfile.py -H $(HOST) $(if $(WEB),--web-host 127.0.0.1,--headless --only-summary) $(ARGS)
 
 lock: setup ## Pin the newest versions that pyproject.toml allows, with hashes
-	@$(UV_COMPILE) --upgrade --extra training --extra dev --output-file requirements.lock pyproject.toml
-	@$(UV_COMPILE) --upgrade --constraint requirements.lock --output-file requirements-service.lock pyproject.toml
+	@$(UV_COMPILE) --upgrade --extra tracing --extra training --extra dev --output-file requirements.lock pyproject.toml
+	@$(UV_COMPILE) --upgrade --constraint requirements.lock --extra tracing --output-file requirements-service.lock pyproject.toml
+	@$(UV_COMPILE) --upgrade --constraint requirements.lock --extra tracing --extra training --output-file requirements-training.lock pyproject.toml
 
 proto: setup ## Generate service/pb from proto/
 	@scripts/generate-proto.sh

@@ -16,7 +16,7 @@ import typer
 from rich.progress import track
 from rich.table import Table
 
-from service.commands import rebuild
+from service.commands import backup, forget, health, lists, rebuild, retention, tokens
 from service.exit_codes import EPILOG, ExitCode, run
 from service.settings import Settings, load
 from service.show import ERR, OUT, print_decision, print_message, print_outcomes, print_profile
@@ -36,12 +36,22 @@ Config = Annotated[
 Target = Annotated[str, typer.Option("--target", "-t", help="host:port of the service.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
+Authority = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        help="PEM file of the authorities behind the service's certificate, or `public`; encrypts the connection. "
+        "Also FRAUD_CA; a token comes from FRAUD_TOKEN.",
+        show_default=False,
+    ),
+]
+
 _TARGET = "127.0.0.1:50051"
 
 
 @app.command(
     epilog="Examples:\n\n  python -m service serve\n\n"
-    "  FRAUD_SERVER__LISTEN=0.0.0.0:50051 python -m service serve --workers 4"
+    "  FRAUD_SERVER__LISTEN=127.0.0.1:50052 python -m service serve --workers 4"
 )
 def serve(
     config: Config = None,
@@ -94,10 +104,12 @@ def score(  # noqa: PLR0917  one option for each field of a purchase
     features: Annotated[bool, typer.Option(help="Ask for the features.")] = False,
     deadline_ms: Annotated[int, typer.Option(help="Deadline of the call in ms.", min=1)] = 1000,
     target: Target = _TARGET,
+    ca: Authority = None,
     as_json: Json = False,
 ) -> None:
     """Ask a running service for the score of one purchase."""
     from service.client import FraudClient  # noqa: PLC0415
+    from service.identity import Identity  # noqa: PLC0415
     from service.pb import fraud_pb2 as pb  # noqa: PLC0415
 
     message = pb.Purchase(
@@ -110,7 +122,7 @@ def score(  # noqa: PLR0917  one option for each field of a purchase
         quantity=quantity,
         event_time_ms=time_ms,
     )
-    with FraudClient(target, score_deadline_ms=deadline_ms) as client:
+    with FraudClient(target, score_deadline_ms=deadline_ms, identity=Identity.from_environment(ca)) as client:
         answer = _call(lambda: client.score(message, record=record, explain=explain, with_features=features), target)
     if as_json:
         print_message(answer)
@@ -136,6 +148,7 @@ def score(  # noqa: PLR0917  one option for each field of a purchase
 def record(
     file: Annotated[Path, typer.Argument(help="Events as JSON Lines (fraud.v1.Event), or - for standard input.")],
     target: Target = _TARGET,
+    ca: Authority = None,
     batch: Annotated[int, typer.Option(help="Events in one call.", min=1, max=10_000)] = 500,
     as_json: Json = False,
 ) -> None:
@@ -143,6 +156,7 @@ def record(
     from google.protobuf import json_format  # noqa: PLC0415
 
     from service.client import FraudClient  # noqa: PLC0415
+    from service.identity import Identity  # noqa: PLC0415
     from service.pb import fraud_pb2 as pb  # noqa: PLC0415
 
     numbered = [(number, line) for number, line in enumerate(_lines(file), 1) if line.strip()]
@@ -161,7 +175,7 @@ def record(
             note(number, "REJECTED", *_wrong_json(str(error)))
             return None
 
-    with FraudClient(target) as client:
+    with FraudClient(target, identity=Identity.from_environment(ca)) as client:
         starts = range(0, len(numbered), batch)
         for start in track(starts, "recording", console=ERR, disable=as_json or not ERR.is_terminal):
             events = {number: parsed(number, line) for number, line in numbered[start : start + batch]}
@@ -232,14 +246,16 @@ def decision(
 @app.command(epilog="Example: python -m service lineup --target 127.0.0.1:50051")
 def lineup(
     target: Target = _TARGET,
+    ca: Authority = None,
     wait: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for a service that has just been started.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Show which model versions a running service has live."""
     from service.client import FraudClient  # noqa: PLC0415
+    from service.identity import Identity  # noqa: PLC0415
     from service.pb import fraud_pb2 as pb  # noqa: PLC0415
 
-    with FraudClient(target) as client:
+    with FraudClient(target, identity=Identity.from_environment(ca)) as client:
         answer = _call(lambda: client.lineup(wait), target)
     if as_json:
         print_message(answer)
@@ -249,6 +265,7 @@ def lineup(
             f"worker {worker.worker}: lineup {worker.lineup_revision}, answer {list(worker.answer)}, "
             + (f"canary {worker.canary} for {worker.canary_share:.3%} of users, " if worker.canary else "")
             + f"challengers {list(worker.challengers)}"
+            + (f", policy {worker.policy_version}" if worker.policy_version else "")
             + (f"  [red]{worker.reason}[/red]" if worker.reason else "")
         )
         for version in worker.versions:
@@ -285,7 +302,13 @@ def check(config: Config = None) -> None:
     OUT.print("store usable")
 
 
+backup.add_to(app)
+health.add_to(app)
+forget.add_to(app)
+lists.add_to(app)
 rebuild.add_to(app)
+retention.add_to(app)
+tokens.add_to(app)
 
 
 # --- what commands share ------------------------------------------------------------------------

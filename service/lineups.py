@@ -77,6 +77,7 @@ class Lineups:
             worker.answer.extend(lineup.versions)
             worker.champion = lineup.champion
             worker.challengers.extend(lineup.challengers)
+            worker.policy_version = lineup.policy.version
             if lineup.canary is not None:
                 worker.canary = lineup.canary.version
                 worker.canary_share = lineup.canary.draw.share

@@ -83,10 +83,16 @@ def print_decision(document: dict[str, Any]) -> None:
         f"amount {purchase['amount_minor']:,} {purchase['currency']} minor units  quantity {purchase['quantity']}  "
         f"at {when(purchase['event_time_ms'])}"
     )
+    if document["score_decision"] not in {None, document["decision"]}:
+        OUT.print(f"the score alone said {document['score_decision']}")
+    if document["policy_version"] or document["rules"]:
+        active = f"policy {document['policy_version']}" if document["policy_version"] else "no policy"
+        OUT.print(f"{active}, rules that held: {', '.join(document['rules']) or 'none'}")
     if document["reasons"]:
-        table = Table("log-odds", "reason", "feature", title="reasons")
+        table = Table("log-odds", "reason", "feature or rule", title="reasons")
         for reason in document["reasons"]:
-            table.add_row(f"{reason['contribution']:+.2f}", reason["text"], reason["code"])
+            weight = "" if reason["code"] in document["rules"] else f"{reason['contribution']:+.2f}"
+            table.add_row(weight, reason["text"], reason["code"])
         OUT.print(table)
     table = Table("profile", "revision read", title="profiles as they were read")
     for kind, seen in document["profiles"].items():

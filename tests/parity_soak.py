@@ -72,7 +72,7 @@ class Traffic:
         scoring = ScoringSettings(decision_queue=1_000_000)
         self._log = DecisionLog(store, scoring, metrics)
         self._recorder = Recorder(store, THREADS, 10 * THREADS, metrics)
-        self._scorer = Scorer(store, self._recorder, self._watcher, self._log, EventClock(0), scoring, metrics)
+        self._scorer = Scorer(store, self._recorder, self._watcher, self._log, EventClock(0), scoring)
         self._keep_lineup()
 
     def play(self, path: Path, seed: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from service.exit_codes import EPILOG, run
-from training.cli import benchmark, data, job, judge, learn, life, parity, replay, snapshots, versions
+from training.cli import benchmark, data, job, judge, learn, life, parity, policies, replay, snapshots, versions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,7 +17,7 @@ app = typer.Typer(
         "then python -m training promote 1"
     ),
 )
-for commands in (data, snapshots, replay, learn, versions, life, judge, parity, job, benchmark):
+for commands in (data, snapshots, replay, learn, versions, life, policies, judge, parity, job, benchmark):
     app.add_typer(commands.app)
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import math
 import shutil
 import sys
 import time
@@ -64,6 +65,7 @@ _BATCH_CALLS: Final = 64
 _MAX_WARMING: Final = 40
 _WARM_SEED: Final = 1_000
 _FEW_FAULTS: Final = 0.05
+_STILL_FALLING: Final = 0.9
 
 Numbers = npt.NDArray[np.int64]
 Law = Callable[[np.random.Generator, int, int], Numbers]
@@ -179,17 +181,22 @@ def cache(path: Path) -> None:
 
 
 def warm(one: Server, store: LmdbStore, profiles: int) -> None:
-    """Ask about everybody, until the server hardly ever touches a page that it had not mapped before."""
+    """Ask about everybody, until the server's touches of pages that it had not mapped become no fewer.
+
+    A few remain for ever: memory of its own, and what it writes.
+    """
+    last = math.inf
     for seed in range(_MAX_WARMING):
         scored = purchases(uniform, profiles, _WARM_SEED + seed, _WARM_CALLS)
+        pieces = [scored[at : at + _BATCH_CALLS] for at in range(0, len(scored), _BATCH_CALLS)]
         before = one.page_faults()
-        in_batches(
-            one, [batch_request_of(scored[at : at + _BATCH_CALLS]) for at in range(0, len(scored), _BATCH_CALLS)]
-        )
+        in_batches(one, [batch_request_of(piece) for piece in pieces])
+        faults = (one.page_faults() - before) / len(scored)
         for purchase in scored:
             store.read((purchase,), 1.0)
-        if (one.page_faults() - before) / len(scored) < _FEW_FAULTS:
+        if faults < _FEW_FAULTS or faults > _STILL_FALLING * last:
             return
+        last = faults
 
 
 def measure(places: Mapping[str, Place], folder: Path, rounds: int, calls: int) -> Costs:
