@@ -20,11 +20,14 @@ class ServerSettings(Section):
         description="Directory where the workers of one machine tell each other what they have live.",
     )
     threads: Count = Field(4, le=64, description="Threads that serve calls other than Score, in each worker.")
+    sharing_threads: Count = Field(
+        4,
+        le=64,
+        description="Threads, in each worker, for scores that wait for a read of a clustered store; those that wait "
+        "when one is free share a read. Scores on the embedded store need none.",
+    )
     blocking_threads: Count = Field(
-        16,
-        le=256,
-        description="Threads for scores that wait for somebody, in each worker: for a clustered store, or until a "
-        "purchase is durable. Scores on the embedded store need none.",
+        16, le=256, description="Threads, in each worker, for scores that wait until their purchase is durable."
     )
     max_concurrent_calls: Count = Field(
         256,

@@ -15,20 +15,20 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from queue import SimpleQueue
+from enum import IntEnum
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import grpc
 import structlog
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # no types
 
-from service.access import ANYBODY, Caller
+from service.access import ANYBODY
 from service.edge import Edge
 from service.edge_settings import ServerSettings
 from service.errors import FraudError, Overloaded
-from service.headers import Metadata
+from service.lane_pool import JOIN_S, Arrival, Call, Pace, Pool
 from service.status import Status
 
 _LOG = structlog.get_logger(__name__)
@@ -44,9 +44,6 @@ _OK: Final = grpc.StatusCode.OK.value[0]
 _TIMEOUT: Final = cygrpc.CompletionType.queue_timeout
 _SHUTDOWN: Final = cygrpc.CompletionType.queue_shutdown
 
-_PACE_WEIGHT: Final = 1 / 32
-"""Weight of the newest call in the running mean of how long one takes."""
-
 _GROUP: Final = 8
 """Waiting calls that are answered before their replies are handed over, one after the other: at 64 calls in flight
 that makes a call cheaper by a fifth, and 16 no cheaper. Nobody waits for a group to fill."""
@@ -57,22 +54,20 @@ _TURN: Final = 8 * _GROUP
 _MESSAGE_S: Final = 0.1
 """Seconds for which a call's message may be awaited when the lane is full; it usually comes with the call itself."""
 
-_JOIN_S: Final = 5.0
-"""Seconds that the lane's threads get to end once every call has."""
-
 
 _SHORT: Final = 16
 """So few waiting calls are never too many: what the last ones took says little of the next."""
 
 
-class Arrival(NamedTuple):
-    """A call as it was taken off the port; instants are those of `time.monotonic()`."""
+class Way(IntEnum):
+    """How an answer comes about."""
 
-    arrived_s: float
-    deadline_s: float
-    """Until when the caller waits; ages ahead when it does not say."""
-    metadata: Metadata
-    caller: Caller
+    INLINE = 1
+    """It waits for nobody, so the loop makes it itself."""
+    SHARES = 2
+    """It waits for somebody, and so do others: those that wait when one is begun go along with it."""
+    WAITS = 3
+    """It waits for somebody on its own."""
 
 
 class Method(NamedTuple, Generic[_Request]):
@@ -82,34 +77,12 @@ class Method(NamedTuple, Generic[_Request]):
     """As it stands on the wire, "/package.Service/Method"."""
     parse: Callable[[bytes], _Request]
     """Read the message; in the loop, so it waits for nobody."""
-    blocks: Callable[[_Request], bool]
-    """Tell whether the answer may wait for somebody: a disk, a server."""
+    way: Callable[[_Request], Way]
+    """Tell how the answer comes about."""
     answer: Callable[[_Request, Arrival], bytes]
     """Return the message to reply with."""
-
-
-class _Call:
-    """A call in hand."""
-
-    __slots__ = ("arrival", "handle", "request")
-
-    def __init__(self, handle: Any, arrival: Arrival) -> None:  # noqa: ANN401  cygrpc has no types
-        self.handle = handle
-        self.arrival = arrival
-        self.request: Any = None
-
-
-class _Pace:
-    """How long a call takes: a running mean in seconds. Threads may lose one another's note: it is an estimate."""
-
-    __slots__ = ("mean_s",)
-
-    def __init__(self) -> None:
-        self.mean_s = 0.0
-
-    def note(self, took_s: float) -> None:
-        """Take note of one call."""
-        self.mean_s += (took_s - self.mean_s) * _PACE_WEIGHT
+    answer_together: Callable[[Sequence[tuple[_Request, Arrival]]], list[bytes | Exception]]
+    """Return what `answer` returns or raises for each of several calls, which share what they wait for."""
 
 
 class Lane(Generic[_Request]):
@@ -126,21 +99,17 @@ class Lane(Generic[_Request]):
         self._max_wait_s = settings.max_wait_ms / 1000
         self._edge = edge
         self._in_hand = 0
-        self._coming: dict[_Call, None] = {}
-        self._waiting: deque[_Call] = deque()
-        self._blocking: SimpleQueue[_Call | None] = SimpleQueue()
-        self._pace = _Pace()
-        self._blocking_pace = _Pace()
+        self._coming: dict[Call, None] = {}
+        self._waiting: deque[Call] = deque()
+        self._pace = Pace()
+        self._sharing = Pool(settings.sharing_threads, "share", self._work_together)
+        self._blocking = Pool(settings.blocking_threads, "wait", self._work_alone)
         self._loop = threading.Thread(target=self._run, name="lane", daemon=True)
-        self._pool = [
-            threading.Thread(target=self._work_blocking, name=f"lane-{n}", daemon=True)
-            for n in range(settings.blocking_threads)
-        ]
 
     @property
     def waiting(self) -> int:
         """Return how many calls were received and not begun."""
-        return len(self._waiting) + self._blocking.qsize()
+        return len(self._waiting) + self._sharing.waiting + self._blocking.waiting
 
     @property
     def in_hand(self) -> int:
@@ -150,17 +119,15 @@ class Lane(Generic[_Request]):
     def start(self) -> None:
         """Begin to answer."""
         self._loop.start()
-        for thread in self._pool:
-            thread.start()
+        self._sharing.start()
+        self._blocking.start()
 
     def stop(self) -> None:
         """End the threads; the server has stopped, so no call is in hand any more."""
         self._queue.shutdown()
-        self._loop.join(_JOIN_S)
-        for _ in self._pool:
-            self._blocking.put(None)
-        for thread in self._pool:
-            thread.join(_JOIN_S)
+        self._loop.join(JOIN_S)
+        self._sharing.stop()
+        self._blocking.stop()
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -211,8 +178,7 @@ class Lane(Generic[_Request]):
 
     def _wait_s(self) -> float:
         """Return how long a call that comes now would wait, by how long calls have taken lately."""
-        blocking_s = self._blocking.qsize() * self._blocking_pace.mean_s / len(self._pool)
-        return len(self._waiting) * self._pace.mean_s + blocking_s
+        return len(self._waiting) * self._pace.mean_s + self._sharing.wait_s() + self._blocking.wait_s()
 
     def _ask(self) -> None:
         """Ask for the next call; it comes as an event."""
@@ -233,7 +199,7 @@ class Lane(Generic[_Request]):
             self._finish(handle, self._refusal(error, Arrival(arrived_s, arrived_s, metadata, caller)))
             return
         deadline_s = arrived_s + event.call_details.deadline - time.time()
-        call = _Call(handle, Arrival(arrived_s, deadline_s, metadata, caller))
+        call = Call(handle, Arrival(arrived_s, deadline_s, metadata, caller))
         self._coming[call] = None
         self._start(handle, (cygrpc.ReceiveMessageOperation(_NO_FLAGS),), call)
 
@@ -249,7 +215,7 @@ class Lane(Generic[_Request]):
         self._finish(call.handle, self._refusal(Overloaded("the message did not come in time"), call.arrival))
         return True
 
-    def _received(self, call: _Call, data: bytes | None) -> None:
+    def _received(self, call: Call, data: bytes | None) -> None:
         """Put a call with its message where it waits for its turn."""
         if self._coming.pop(call, call) is call:  # it was let go
             return
@@ -261,28 +227,46 @@ class Lane(Generic[_Request]):
         except Exception as error:  # noqa: BLE001  the table knows what the caller may learn
             self._finish(call.handle, self._refusal(error, call.arrival))
             return
-        if self._method.blocks(call.request):
-            self._blocking.put(call)
-        else:
+        way = self._method.way(call.request)
+        if way is Way.INLINE:
             self._waiting.append(call)
+        elif way is Way.SHARES:
+            self._sharing.put(call)
+        else:
+            self._blocking.put(call)
 
     # --- one call -------------------------------------------------------------------------------
 
-    def _work_blocking(self) -> None:
-        while True:
-            call = self._blocking.get()
-            if call is None:
-                return
-            begun_s = time.monotonic()
-            self._finish(call.handle, self._answered(call))
-            self._blocking_pace.note(time.monotonic() - begun_s)
+    def _work_alone(self, call: Call) -> int:
+        """Answer a call."""
+        self._finish(call.handle, self._answered(call))
+        return 1
 
-    def _answered(self, call: _Call) -> tuple[Any, ...]:
+    def _work_together(self, first: Call) -> int:
+        """Answer a call together with those that wait, if any do; returns how many."""
+        group = [first, *self._sharing.more(_GROUP - 1)]
+        if len(group) == 1:
+            return self._work_alone(first)
+        replies: list[bytes | Exception]
+        try:
+            replies = self._method.answer_together([(call.request, call.arrival) for call in group])
+        except Exception as error:  # noqa: BLE001  the table knows what the callers may learn
+            replies = [error] * len(group)
+        for call, reply in zip(group, replies, strict=True):
+            self._finish(call.handle, self._replied(call, reply))
+        return len(group)
+
+    def _answered(self, call: Call) -> tuple[Any, ...]:
         """Answer a call; returns the operations that tell the caller."""
         try:
-            reply = self._method.answer(call.request, call.arrival)
+            return self._replied(call, self._method.answer(call.request, call.arrival))
         except Exception as error:  # noqa: BLE001  the table knows what the caller may learn
             return self._refusal(error, call.arrival)
+
+    def _replied(self, call: Call, reply: bytes | Exception) -> tuple[Any, ...]:
+        """Return the operations that tell the caller what came of a call."""
+        if isinstance(reply, Exception):
+            return self._refusal(reply, call.arrival)
         arrived_s, _, metadata, caller = call.arrival
         self._edge.answered(self._method.path, time.monotonic() - arrived_s, metadata, caller)
         return (

@@ -111,28 +111,28 @@ class Scorer:
         edge's to know. Raises NoModel, and InvalidInput when the purchase's id is known with other content.
         Cost: one store read of five records, one row, one prediction per live version.
         """
-        purchase = question.purchase
-        lineup = self._lineup().of(purchase)
+        lineup = self._lineup()
         if question.record:
-            self._clock.observe(purchase.event_time_ms)
-        (view,) = self._reads.read((purchase,), self._left(deadline_s))
+            self._clock.observe(question.purchase.event_time_ms)
+        (view,) = self._reads.read((question.purchase,), self._left(deadline_s))
+        return self._score(lineup, question, view, deadline_s, time.monotonic())
+
+    def score_together(self, questions: Sequence[Question], deadlines_s: Sequence[float]) -> list[Scored | Exception]:
+        """Answer questions of different callers, each as `score` does, with one store read for all of them.
+
+        Each has its own deadline; the read has the time that is left to all. An answer that is an exception is
+        one that `score` raises. Raises NoModel. Cost: a read of eight costs 45 % of eight reads on Aerospike.
+        """
+        lineup = self._lineup()
+        views = self._reads.read([question.purchase for question in questions], self._left(min(deadlines_s)))
         read_s = time.monotonic()
-        known = self._known(view.recorded, purchase)
-        if known is not None:
-            return self._repeat(known, question)
-        images = _NO_IMAGES if view.recorded is not None else view.images
-        row = row_of(lineup.row, purchase, images)
-        scores = [live.raw_score(row) for live in lineup.answer]
-        shadows: list[float] = []
-        given_up = ["read"] if view.given_up else []
-        if lineup.shadow:
-            if read_s < deadline_s:
-                shadows = [live.raw_score(row) for live in lineup.shadow]
-            else:
-                given_up.append("shadow")
-        record = self._decide(lineup, purchase, view, row, scores, shadows)
-        self._explain(record, lineup, row, question, deadline_s, given_up)
-        return self._finish(record, row, lineup, question, given_up, read_s)
+        answers: list[Scored | Exception] = []
+        for question, view, deadline_s in zip(questions, views, deadlines_s, strict=True):
+            try:
+                answers.append(self._score(lineup, question, view, deadline_s, read_s))
+            except Exception as error:  # noqa: BLE001  the edge knows what its caller may learn; others go on
+                answers.append(error)
+        return answers
 
     def score_many(self, questions: Sequence[Question], deadline_s: float) -> list[Scored]:
         """Answer a list with one store read and one model call per live version; scores equal `score`'s."""
@@ -151,6 +151,27 @@ class Scorer:
         return [answers[at] for at in range(len(questions))]
 
     # --- steps ----------------------------------------------------------------------------------
+
+    def _score(self, live: Lineup, question: Question, view: View, deadline_s: float, read_s: float) -> Scored:
+        """Answer one question with what was read for it until `read_s`."""
+        purchase = question.purchase
+        known = self._known(view.recorded, purchase)
+        if known is not None:
+            return self._repeat(known, question)
+        lineup = live.of(purchase)
+        images = _NO_IMAGES if view.recorded is not None else view.images
+        row = row_of(lineup.row, purchase, images)
+        scores = [one.raw_score(row) for one in lineup.answer]
+        shadows: list[float] = []
+        given_up = ["read"] if view.given_up else []
+        if lineup.shadow:
+            if read_s < deadline_s:
+                shadows = [one.raw_score(row) for one in lineup.shadow]
+            else:
+                given_up.append("shadow")
+        record = self._decide(lineup, purchase, view, row, scores, shadows)
+        self._explain(record, lineup, row, question, deadline_s, given_up)
+        return self._finish(record, row, lineup, question, given_up, read_s)
 
     def _score_alike(
         self, lineup: Lineup, questions: Sequence[Question], views: Sequence[View], deadline_s: float, read_s: float

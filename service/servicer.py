@@ -7,7 +7,7 @@ What an error means to a caller stands in `service.status`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 import grpc
@@ -18,10 +18,11 @@ from service.clock import Clock
 from service.core.event import Event
 from service.edge import Edge
 from service.edge_settings import ServerSettings
-from service.errors import BudgetSpent, InvalidInput, Violation
+from service.errors import BudgetSpent, FraudError, InvalidInput, Violation
 from service.headers import header
 from service.ingester import Ingester
-from service.lane import Arrival, Method
+from service.lane import Method, Way
+from service.lane_pool import Arrival
 from service.pb import fraud_pb2 as pb
 from service.scorer import Question, Scored, Scorer
 from service.store.protocol import Outcome, Status
@@ -30,6 +31,7 @@ from service.wire import Reader, mistyped, score_response
 _SCORE: Final = "/fraud.v1.FraudScoring/Score"
 _RECORD_SHARE: Final = 0.9
 _Request = TypeVar("_Request", bound=Message)
+_NOT_ASKED: Final = AssertionError("every call is answered")
 _Behaviour = Callable[[Any, grpc.ServicerContext], Message]
 
 
@@ -68,21 +70,23 @@ class Servicer:
 
     def score(self, request: pb.ScoreRequest, arrival: Arrival) -> bytes:
         """Answer `FraudScoring.Score`."""
-        begun_s = time.monotonic()
-        arrived_s, caller_by_s = arrival.arrived_s, arrival.deadline_s - self._reserve_s
-        if caller_by_s <= begun_s:
-            raise BudgetSpent("the deadline had passed before the call was begun")
-        # One that waited through our own budget is late, and still of use while its caller waits.
-        deadline_s = min(arrived_s + self._budget_s - self._reserve_s, caller_by_s)
-        record_by_s = 0.0
-        if request.record:
-            if self._edge.gate is not None:
-                self._edge.gate.require(arrival.caller, "record")
-            record_by_s = self._record_by(arrival)
-        traceparent = header(arrival.metadata, "traceparent") if self._edge.traced else ""
-        question = self._question(request, "", record_by_s, (arrived_s, begun_s, traceparent))
-        scored = self._scorer.score(question, deadline_s)
-        return score_response(scored.decision, scored.features).SerializeToString()
+        question, deadline_s = self._asked(request, arrival)
+        return _reply(self._scorer.score(question, deadline_s))
+
+    def score_together(self, calls: Sequence[tuple[pb.ScoreRequest, Arrival]]) -> list[bytes | Exception]:
+        """Answer several calls of `FraudScoring.Score` with one read of the store, each as `score` does."""
+        answers: list[bytes | Exception] = [_NOT_ASKED] * len(calls)
+        asked: list[tuple[int, Question, float]] = []
+        for at, (request, arrival) in enumerate(calls):
+            try:
+                asked.append((at, *self._asked(request, arrival)))
+            except FraudError as error:
+                answers[at] = error
+        if asked:
+            places, questions, deadlines_s = zip(*asked, strict=True)
+            for at, scored in zip(places, self._scorer.score_together(questions, deadlines_s), strict=True):
+                answers[at] = scored if isinstance(scored, Exception) else _reply(scored)
+        return answers
 
     def score_batch(self, request: pb.ScoreBatchRequest, context: grpc.ServicerContext) -> pb.ScoreBatchResponse:
         """Answer `FraudScoring.ScoreBatch`."""
@@ -120,6 +124,25 @@ class Servicer:
         return self._lineups.describe()
 
     # --- steps ----------------------------------------------------------------------------------
+
+    def _asked(self, request: pb.ScoreRequest, arrival: Arrival) -> tuple[Question, float]:
+        """Return what a call asks, and until when its score must be made on the monotonic clock.
+
+        Raises BudgetSpent when its caller waits no more, and what reading the request raises.
+        """
+        begun_s = time.monotonic()
+        caller_by_s = arrival.deadline_s - self._reserve_s
+        if caller_by_s <= begun_s:
+            raise BudgetSpent("the deadline had passed before the call was begun")
+        record_by_s = 0.0
+        if request.record:
+            if self._edge.gate is not None:
+                self._edge.gate.require(arrival.caller, "record")
+            record_by_s = self._record_by(arrival)
+        traceparent = header(arrival.metadata, "traceparent") if self._edge.traced else ""
+        question = self._question(request, "", record_by_s, (arrival.arrived_s, begun_s, traceparent))
+        # One that waited through our own budget is late, and still of use while its caller waits.
+        return question, min(arrival.arrived_s + self._budget_s - self._reserve_s, caller_by_s)
 
     def _record_by(self, arrival: Arrival) -> float:
         """Return until when an answer may wait for its purchase to be durable: that is not the score's budget.
@@ -162,11 +185,13 @@ class Servicer:
 
     def lane_method(self, *, store_blocks: bool) -> Method[pb.ScoreRequest]:
         """Return `Score` for the lane; `store_blocks` tells that a read of the store waits for somebody."""
+        reads = Way.SHARES if store_blocks else Way.INLINE
         return Method(
             path=_SCORE,
             parse=lambda data: _parse(pb.ScoreRequest, data),
-            blocks=(lambda _: True) if store_blocks else (lambda request: request.record),
+            way=lambda request: Way.WAITS if request.record else reads,
             answer=self.score,
+            answer_together=self.score_together,
         )
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
@@ -226,6 +251,10 @@ def _serialize(message: Message) -> bytes:
 def _check_length(field: str, length: int, bound: int) -> None:
     if not 1 <= length <= bound:
         raise InvalidInput([Violation(field, f"must hold 1 to {bound}")])
+
+
+def _reply(scored: Scored) -> bytes:
+    return _answer(scored).SerializeToString()
 
 
 def _answer(scored: Scored) -> pb.ScoreResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +19,8 @@ from service.call_log import CallLog
 from service.edge import Edge
 from service.edge_settings import AccessSettings, LogSettings, ServerSettings
 from service.errors import BudgetSpent, InvalidInput, Violation
-from service.lane import Arrival, Lane, Method
+from service.lane import Lane, Method, Way
+from service.lane_pool import Arrival
 from service.metrics import Metrics
 from tests.running import wait_until
 
@@ -64,11 +65,15 @@ def echo(request: bytes, arrival: Arrival) -> bytes:
 
 def method(
     answer: Callable[[bytes, Arrival], bytes] = echo,
-    blocks: Callable[[bytes], bool] = lambda _: False,
+    way: Callable[[bytes], Way] = lambda _: Way.INLINE,
     parse: Callable[[bytes], bytes] = bytes,
 ) -> Method[bytes]:
     """Return a method of bytes."""
-    return Method(PATH, parse, blocks, answer)
+
+    def together(calls: Sequence[tuple[bytes, Arrival]]) -> list[bytes | Exception]:
+        return [answer(request, arrival) + b" together" for request, arrival in calls]
+
+    return Method(PATH, parse, way, answer, together)
 
 
 @contextmanager
@@ -98,7 +103,9 @@ def code_of(future: Any) -> grpc.StatusCode:
 
 def test_every_call_gets_its_own_answer() -> None:
     """Many at once, over one connection, inline and blocking by turns."""
-    with serving(method(blocks=lambda request: request[-1:] in b"02468"), max_wait_ms=60_000) as served:
+    with serving(
+        method(way=lambda request: Way.WAITS if request[-1:] in b"02468" else Way.INLINE), max_wait_ms=60_000
+    ) as served:
         futures = [served.later(str(n).encode()) for n in range(200)]
         assert [future.result() for future in futures] == [str(n).encode() for n in range(200)]
         wait_until(served.idle)
@@ -114,12 +121,33 @@ def test_a_call_that_waits_for_somebody_holds_up_no_other() -> None:
             go_on.wait(20)
         return request
 
-    with serving(method(answer, blocks=lambda request: request == b"slow")) as served:
+    with serving(method(answer, way=lambda request: Way.WAITS if request == b"slow" else Way.INLINE)) as served:
         slow = served.later(b"slow")
         assert [served.call(b"quick") for _ in range(20)] == [b"quick"] * 20
         assert not slow.done()
         go_on.set()
         assert slow.result() == b"slow"
+
+
+def test_calls_that_wait_for_the_same_share_it() -> None:
+    """What waits while the one thread is busy is answered together, in groups, and everybody gets their own."""
+    go_on = threading.Event()
+
+    def answer(request: bytes, arrival: Arrival) -> bytes:
+        del arrival
+        go_on.wait(20)
+        return request
+
+    with serving(method(answer, way=lambda _: Way.SHARES), sharing_threads=1) as served:
+        first = served.later(b"first")
+        wait_until(lambda: served.lane.in_hand == 1)
+        wait_until(lambda: served.lane.waiting == 0)
+        others = [served.later(str(n).encode()) for n in range(12)]
+        wait_until(lambda: served.lane.waiting == 12)
+        go_on.set()
+        assert first.result() == b"first"
+        assert [future.result() for future in others] == [f"{n} together".encode() for n in range(12)]
+        wait_until(served.idle)
 
 
 def test_beyond_the_bound_calls_are_refused_at_once() -> None:
@@ -131,7 +159,7 @@ def test_beyond_the_bound_calls_are_refused_at_once() -> None:
         go_on.wait(20)
         return request
 
-    with serving(method(answer, blocks=lambda _: True), max_concurrent_calls=3, blocking_threads=1) as served:
+    with serving(method(answer, way=lambda _: Way.WAITS), max_concurrent_calls=3, blocking_threads=1) as served:
         held = [served.later() for _ in range(3)]
         wait_until(lambda: served.lane.in_hand == 3)
         with pytest.raises(grpc.RpcError) as refused:
@@ -219,7 +247,7 @@ def test_a_caller_that_goes_is_forgotten() -> None:
         go_on.wait(20)
         return request
 
-    with serving(method(answer, blocks=lambda _: True), blocking_threads=1) as served:
+    with serving(method(answer, way=lambda _: Way.WAITS), blocking_threads=1) as served:
         futures = [served.later() for _ in range(5)]
         wait_until(lambda: served.lane.in_hand == 5)
         for future in futures:
@@ -271,7 +299,7 @@ def test_calls_in_hand_are_finished_when_the_server_stops() -> None:
         go_on.wait(20)
         return request
 
-    with serving(method(answer, blocks=lambda _: True)) as served:
+    with serving(method(answer, way=lambda _: Way.WAITS)) as served:
         held = served.later()
         wait_until(lambda: served.lane.in_hand == 1)
         stopped = served.server.stop(20)

@@ -42,6 +42,7 @@ from training.snapshot.folder import (
 from training.snapshot.log import CHUNK_DECISIONS, CHUNK_EVENTS, Chunk, Log, decision_log, event_log, place_of
 from training.snapshot.manifest import Draft, Kind, Partition, SnapshotManifest, content_hash
 from training.snapshot.pseudonyms import hidden
+from training.snapshot.tail import check_same_log
 from training.snapshot.vault import Vault, opened
 
 MAX_EVENTS_PER_S: Final = 20_000
@@ -85,9 +86,9 @@ def take_snapshot(store: Store, folder: Path, options: ExportOptions, now: datet
         draft = _resumed(folder, parent)
         remove_unlisted(folder)
         logs = (decision_log(store, options.chunk_decisions), event_log(store, options.chunk_events))
-        for log in logs:
-            log.check(draft.mark(log.kind))
         with opened(vault_path(folder), writing=True) as vault:
+            for log in logs:
+                check_same_log(log, draft, folder, vault)
             export = _Export(folder, vault, store.row_layout)
             for log in logs:
                 draft = export.follow(log, draft, pace, progress)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import polars as pl
 
-from service.errors import BadSetting
 from service.pace import Pace
 from service.store.protocol import Store
 from training.snapshot.manifest import Kind, LogMark
+from training.snapshot.schema import ENTITY_COLUMNS, EVENT_SCHEMA, REVISION_COLUMNS
 from training.snapshot.tables import decision_table, event_table
 
 PAGE_ENTRIES: Final = 1000
@@ -20,7 +21,25 @@ CHUNK_EVENTS: Final = 250_000
 CHUNK_DECISIONS: Final = 50_000
 """Entries that are held in memory and written together, at most; a decision with its row is some kilobytes."""
 
-Page = tuple[Sequence[Any], str]
+_DECISION_COLUMNS: Final = (
+    "purchase_id",
+    "decided_at_ms",
+    "event_time_ms",
+    "ingest_time_ms",
+    *ENTITY_COLUMNS,
+    "amount_minor",
+    "currency",
+    "quantity",
+    *REVISION_COLUMNS,
+)
+
+
+class Page(NamedTuple):
+    """A piece of a log: its entries, the cursor behind it, and where each entry stands."""
+
+    entries: Sequence[Any]
+    cursor: str
+    places: Sequence[int]
 
 
 class Log(NamedTuple):
@@ -32,6 +51,8 @@ class Log(NamedTuple):
     day_column: str
     time_columns: tuple[str, str]
     """Columns that a `LogMark` keeps of the last entry."""
+    known_by: tuple[str, ...]
+    """Columns that tell an entry from every other; see `training.snapshot.tail`."""
     chunk_entries: int
 
     def end(self, mark: LogMark) -> int:
@@ -62,7 +83,7 @@ class Log(NamedTuple):
         while rows < self.chunk_entries and not ended:
             before = place_of(mark.cursor)
             asked = min(PAGE_ENTRIES, self.chunk_entries - rows, end - before)
-            entries, cursor = self.page(mark.cursor, asked) if asked > 0 else ([], mark.cursor)
+            entries, cursor, _ = self.page(mark.cursor, asked) if asked > 0 else Page([], mark.cursor, [])
             table = self.table(entries, position + rows)
             mark = self._moved(mark, cursor, table)
             tables.append(table)
@@ -72,34 +93,25 @@ class Log(NamedTuple):
             pace.spend(table.height)
         return Chunk(pl.concat(tables), mark, ended)
 
-    def check(self, mark: LogMark) -> None:
-        """Look whether the log is the one that the mark was made in, by the last entry that was read.
+    def reaches(self, mark: LogMark) -> bool:
+        """Tell whether the log goes as far as a mark. Cost: a read of one entry. Raises StoreUnavailable."""
+        place = place_of(mark.cursor)
+        return not place or self._goes_on(place - 1)
 
-        Raises BadSetting when it is another's, StoreUnavailable. Entries whose life has ended prove nothing.
+    def tail(self, mark: LogMark) -> pl.DataFrame:
+        """Return what stands now where the last piece before a mark was read, at most as many entries as it gave.
+
+        Raises StoreUnavailable.
         """
         if not mark.tail_rows:
-            return
-        entries, cursor = self.page(mark.tail_cursor, mark.tail_rows)
-        ends_before = place_of(cursor) < place_of(mark.cursor)
-        differs = (
-            cursor == mark.cursor
-            and len(entries) == mark.tail_rows
-            and self._times(self.table(entries, 0))
-            != (
-                mark.event_time_ms,
-                mark.ingest_time_ms,
-            )
-        )
-        if ends_before or differs:
-            raise BadSetting(
-                f"the store's log of {self.kind} is not the one that the last snapshot was taken of: "
-                "give each store a folder of its own with --snapshots"
-            )
+            return self.table([], 0)
+        page = self.page(mark.tail_cursor, mark.tail_rows)
+        before = bisect_right(page.places, place_of(mark.cursor))
+        return self.table(page.entries[:before], 0)
 
     def _goes_on(self, place: int) -> bool:
         """Tell whether there is an entry after a place."""
-        _, cursor = self.page(_cursor(place), 1)
-        return place_of(cursor) > place
+        return place_of(self.page(_cursor(place), 1).cursor) > place
 
     def _moved(self, mark: LogMark, cursor: str, table: pl.DataFrame) -> LogMark:
         """Return the mark after a page."""
@@ -135,9 +147,10 @@ def event_log(store: Store, chunk_entries: int) -> Log:
 
     def page(cursor: str, limit: int) -> Page:
         found = store.events(cursor, limit)
-        return found.events, found.cursor
+        return Page(found.events, found.cursor, found.places)
 
-    return Log("events", page, event_table, "ingest_time_ms", times, chunk_entries)
+    known_by = tuple(name for name in EVENT_SCHEMA if name != "position")
+    return Log("events", page, event_table, "ingest_time_ms", times, known_by, chunk_entries)
 
 
 def decision_log(store: Store, chunk_entries: int) -> Log:
@@ -146,9 +159,9 @@ def decision_log(store: Store, chunk_entries: int) -> Log:
 
     def page(cursor: str, limit: int) -> Page:
         found = store.decision_log(cursor, limit)
-        return found.decisions, found.cursor
+        return Page(found.decisions, found.cursor, found.places)
 
-    return Log("decisions", page, decision_table, "decided_at_ms", times, chunk_entries)
+    return Log("decisions", page, decision_table, "decided_at_ms", times, _DECISION_COLUMNS, chunk_entries)
 
 
 def _cursor(place: int) -> str:

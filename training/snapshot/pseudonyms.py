@@ -45,9 +45,7 @@ def hidden(frame: pl.DataFrame, vault: Vault) -> pl.DataFrame:
     The pseudonyms are durable when the vault has kept them.
     """
     if "event_id" in frame.columns:
-        derived = with_event_ids(frame).get_column("event_id")
-        own = pl.when(pl.col("event_id") != derived).then("event_id")
-        frame = frame.with_columns(event_id=own)
+        frame = without_derived_ids(frame)
     for column, kind in _KINDS.items():
         if column in frame.columns:
             ids = frame.get_column(column).drop_nulls().unique()
@@ -76,6 +74,12 @@ def revealed(frame: pl.DataFrame, vault: Vault) -> pl.DataFrame:
     for column in columns:
         frame = _replaced(frame, column, pairs)
     return frame
+
+
+def without_derived_ids(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a frame with null for the event ids that follow from its other columns; needs `DERIVED_FROM`."""
+    derived = with_event_ids(frame).get_column("event_id")
+    return frame.with_columns(event_id=pl.when(pl.col("event_id") != derived).then("event_id"))
 
 
 def with_derived_ids(frame: pl.DataFrame) -> pl.DataFrame:
