@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -16,6 +17,7 @@ from service.core.event import Event, EventKind
 from service.identity import Identity
 from service.pb import fraud_pb2 as pb
 from service.pb import fraud_pb2_grpc
+from service.throttle import Throttle
 
 MAX_ATTEMPTS: Final = 4
 """Tries of one call within its deadline. All may be repeated: scores are idempotent by purchase, events by id."""
@@ -70,6 +72,18 @@ class _Connection:
         return True
 
 
+class Throttled(grpc.RpcError):
+    """A call that was not sent: the service refuses too many; see `service.throttle`."""
+
+    def code(self) -> grpc.StatusCode:
+        """Return RESOURCE_EXHAUSTED, as the service itself would answer."""
+        return grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def details(self) -> str:
+        """Return why, in a sentence."""
+        return "not sent: the service refuses most calls"
+
+
 class _Patience:
     """Tells whether to try again. When most calls fail, tries stop instead of doubling the load.
 
@@ -102,7 +116,8 @@ class FraudClient:
             answer = client.score(pb.Purchase(purchase_id="p-1", user_id="u-1", amount_minor=999), record=True)
 
     Every call has a deadline, which its tries share; `grpc.RpcError` carries the status when there is no answer.
-    A worker that is restarted or killed is not noticed: its calls go over the other connection.
+    A worker that is restarted or killed is not noticed: its calls go over the other connection. While the service
+    refuses calls, some are refused here without being sent (`Throttled`), so that it can answer the others.
     """
 
     def __init__(
@@ -123,6 +138,7 @@ class FraudClient:
         self._connections = [_Connection(target, identity) for _ in range(CONNECTIONS)]
         self._turn = itertools.count()
         self._patience = _Patience()
+        self._throttle = Throttle()
         self._score_s = score_deadline_ms / 1000
         self._record_s = record_deadline_ms / 1000
 
@@ -160,7 +176,12 @@ class FraudClient:
         return response
 
     def _ask(self, method: Callable[[_Connection], Any], request: Message, timeout_s: float) -> Any:  # noqa: ANN401
-        """Call over the connections by turns until one answers, within the time of one call."""
+        """Call over the connections by turns until one answers, within the time of one call.
+
+        Raises Throttled at once when the service refuses too many to send it another.
+        """
+        if self._throttle.refuses(random.random()):  # noqa: S311  no secret
+            raise Throttled
         by_s = time.monotonic() + timeout_s
         turn = next(self._turn)
         for attempt in range(MAX_ATTEMPTS):
@@ -173,11 +194,13 @@ class FraudClient:
             try:
                 answer = method(service)(request, timeout=max(by_s - time.monotonic(), 0.0), metadata=self._metadata)
             except grpc.RpcError as error:
+                self._throttle.ended(taken=error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED)
                 again = self._patience.failed(error) and attempt < MAX_ATTEMPTS - 1 and time.monotonic() < by_s
                 if not again:
                     raise
             else:
                 self._patience.answered()
+                self._throttle.ended(taken=True)
                 return answer
         raise AssertionError("the last try returns or raises")  # pragma: no cover
 

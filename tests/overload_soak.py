@@ -1,8 +1,8 @@
 """Twice as many calls as the service can answer: it must answer as many as ever, in time, and refuse the rest at once.
 
-    python -m tests.overload_soak [--seconds 60] [--times 2.0]
+    python -m tests.overload_soak [--seconds 60] [--times 2.0] [--store lmdb|aerospike]
 
-The service (one worker, the embedded store, a model of 300 trees x 31 leaves) has the first processor to itself; the
+The service (one worker, a model of 300 trees x 31 leaves) has the first processor to itself; the
 generators have the second. h2load makes the pressure at a constant rate; a prober of ours sends 200 calls a second
 beside it, on a schedule of its own, and learns codes and latencies as a caller does; an empty handler is called in
 the same seconds. Exit codes: 0 all bars hold, 1 one does not, 2 the empty handler was late, too, so nobody knows.
@@ -38,6 +38,7 @@ from service.registry.promotion import promote
 from tests.registry.build import build_artifact
 from tests.reload_soak import memory_kb
 from tests.running import Running, running
+from tests.steady_soak import store_settings
 
 MIX: Final = Mix(users=500, record_share=0.0, event_share=0.0)
 """Scores alone: they are what a service is bounded to answer in time."""
@@ -111,11 +112,13 @@ class Pressure:
         return int(data[1]) / self._reply_bytes / seconds
 
 
-def soak(folder: Path, seconds: int, times: float) -> tuple[list[Bar], bool]:
+def soak(folder: Path, seconds: int, times: float, store: str) -> tuple[list[Bar], bool]:
     """Return the bars, and whether the machine was quiet enough to judge them."""
     promote(folder / "registry", build_artifact(folder / "registry", trees=300, leaves=31), "soak", "overload")
     settings = {"FRAUD_SERVER__BUDGET_MS": "20", "FRAUD_LOG_LEVEL": "error"}
     with ExitStack() as stack:
+        with on_processor(1):
+            settings |= stack.enter_context(store_settings(store, folder))
         with on_processor(0):
             service = stack.enter_context(running(folder, 1, **settings))
         stack.enter_context(on_processor(1))
@@ -210,10 +213,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--times", type=float, default=2.0)
+    parser.add_argument("--store", choices=["lmdb", "aerospike"], default="lmdb")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        bars, quiet = soak(Path(folder), options.seconds, options.times)
-    table = Table("bar", "seen", "", title=f"{options.times:g} times the peak for {options.seconds} s")
+        bars, quiet = soak(Path(folder), options.seconds, options.times, options.store)
+    table = Table("bar", "seen", "", title=f"{options.store}, {options.times:g} times the peak for {options.seconds} s")
     for bar in bars:
         table.add_row(bar.what, bar.seen, "[green]holds" if bar.holds else "[red]missed")
     console = Console()
