@@ -7,11 +7,11 @@
 set -eu
 seconds=$1
 shift
-child=
 
 stop() {
     trap - TERM INT
-    [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true
+    # $! and no variable of ours: it is there as soon as the command is.
+    [ -z "${!:-}" ] || kill -TERM "$!" 2>/dev/null || true
     wait || true
     exit 0
 }
@@ -19,11 +19,9 @@ trap stop TERM INT
 
 while :; do
     "$@" &
-    child=$!
     status=0
-    wait "$child" || status=$?
+    wait "$!" || status=$?
     echo "every: exit code $status, again in $seconds s"
     sleep "$seconds" &
-    child=$!
-    wait "$child" || true
+    wait "$!" || true
 done

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 _SUFFIX: Final = ".json"
-_TRIES: Final = 3
+_TRIES: Final = 20
 """A notice may be replaced while it is being read; a worker replaces its own seldom."""
 
 
