@@ -27,6 +27,13 @@ LAST_REPORT_S: Final = 0.5
 """Seconds that the last report may take; less than what a worker has left when its stop took as long as it may."""
 
 
+SWITCH_S: Final = 0.0002
+"""Seconds after which a thread that runs Python gives way to one that waits, 5 milliseconds if nobody says.
+
+The lane lets go of the interpreter for each look at the port and each read; while another thread records a
+purchase, it would wait those 5 ms every time."""
+
+
 def work(settings: Settings, *, reporting: bool = False, lifeline: int | None = None) -> None:
     """Serve until told to stop, then drain; prints the port once it answers, and its metrics if `reporting`.
 
@@ -34,6 +41,7 @@ def work(settings: Settings, *, reporting: bool = False, lifeline: int | None = 
     told, also while it starts. Call it in the main thread, as its last act. Raises BadSetting.
     """
     configure(settings.log_level)
+    sys.setswitchinterval(SWITCH_S)
     told = Told(lifeline)
     # From here on: to be told while it starts bounds a start that hangs, and what joins threads at the very end.
     late_s = settings.server.drain_s + STOP_S
