@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 from service.exit_codes import ExitCode
@@ -45,16 +44,23 @@ def test_a_worker_that_drained_is_replaced_without_a_growing_pause(tmp_path: Pat
         stays, goes = service.workers()
         for _ in range(2):
             os.kill(goes, signal.SIGTERM)
-            wait_until(partial(replaced, service, stays, goes))
-            (goes,) = set(service.workers()) - {stays}
+            goes = successor(service, stays, goes)
     ended = [json.loads(line) for line in service.log().splitlines() if '"worker ended"' in line]
     assert [one["again_in_s"] for one in ended] == [FIRST_PAUSE_S] * 2
 
 
-def replaced(service: Running, stays: int, goes: int) -> bool:
-    """Tell whether another worker serves in the place of one that goes."""
-    others = set(service.workers()) - {stays}
-    return len(others) == 1 and goes not in others
+def successor(service: Running, stays: int, goes: int) -> int:
+    """Wait until another worker serves in the place of one that goes; returns its process id."""
+    others: set[int] = set()
+
+    def came() -> bool:
+        # One answer must tell all: the next may be of a worker that has not heard of the new one yet.
+        others.clear()
+        others.update(set(service.workers()) - {stays})
+        return len(others) == 1 and goes not in others
+
+    wait_until(came)
+    return others.pop()
 
 
 def opened(process_id: int, store: Path) -> bool:
