@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
 
 from service.app import App
 from service.callers import Role, new_token
@@ -27,6 +22,7 @@ from service.settings import Settings
 from tests.running import running, wait_until
 from tests.service.callers import make_entry, write_callers
 from tests.service.certificates import Authority
+from tests.service.collector import collector
 from tests.service.conftest import serving, settings_in
 
 PURCHASE = pb.Purchase(purchase_id="p-1", user_id="u-1", amount_minor=999)
@@ -157,24 +153,11 @@ def test_an_open_port_without_protection_is_refused(tmp_path: Path) -> None:
 
 def test_a_traced_call_arrives_at_the_collector(tmp_path: Path) -> None:
     """A call with a sampled traceparent becomes spans under the caller's; no id of the purchase is in them."""
-    got: list[ExportTraceServiceRequest] = []
-
-    def take(request: ExportTraceServiceRequest, _context: grpc.ServicerContext) -> ExportTraceServiceResponse:
-        got.append(request)
-        return ExportTraceServiceResponse()
-
-    method = grpc.unary_unary_rpc_method_handler(
-        take, ExportTraceServiceRequest.FromString, ExportTraceServiceResponse.SerializeToString
-    )
-    service = "opentelemetry.proto.collector.trace.v1.TraceService"
-    collector = grpc.server(
-        ThreadPoolExecutor(1), handlers=[grpc.method_handlers_generic_handler(service, {"Export": method})]
-    )
-    port = collector.add_insecure_port("127.0.0.1:0")
-    collector.start()
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-    tracing = {"endpoint": f"http://127.0.0.1:{port}", "ratio": 0.0}
-    with serving(settings_in(tmp_path, tracing=tracing)) as app:
+    with (
+        collector() as (endpoint, got),
+        serving(settings_in(tmp_path, tracing={"endpoint": endpoint, "ratio": 0.0})) as app,
+    ):
         with grpc.insecure_channel(f"127.0.0.1:{app.server.port}") as channel:
             score: Any = channel.unary_unary("/fraud.v1.FraudScoring/Score")
             secret = pb.Purchase(purchase_id="p-5ecret", user_id="u-5ecret", amount_minor=1)
@@ -182,7 +165,6 @@ def test_a_traced_call_arrives_at_the_collector(tmp_path: Path) -> None:
             for sampled in ("00", "01"):
                 score(request, timeout=10, metadata=[("traceparent", f"00-{trace}-00f067aa0ba902b7-{sampled}")])
         wait_until(lambda: bool(got))
-    collector.stop(None).wait()
     spans = got[0].resource_spans[0].scope_spans[0].spans
     assert [span.name for span in spans] == ["wait", "read", "score", "reply", "fraud.v1.FraudScoring/Score"]
     assert {span.trace_id.hex() for span in spans} == {trace}

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import grpc
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
@@ -25,6 +19,7 @@ from service.spans import OtlpExporter
 from service.trace import Parent, Trace, parse_traceparent
 from service.tracing import Tracing, tracing_of
 from tests.make import make_purchase
+from tests.service.collector import collector
 from tests.store.decisions import make_decision
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -216,29 +211,13 @@ def test_no_collector_is_no_tracing() -> None:
 
 def test_spans_arrive_at_a_collector() -> None:
     """What is sent is OTLP over gRPC, under the name that this service has."""
-    got: list[ExportTraceServiceRequest] = []
-
-    def take(request: ExportTraceServiceRequest, _context: grpc.ServicerContext) -> ExportTraceServiceResponse:
-        got.append(request)
-        return ExportTraceServiceResponse()
-
-    method = grpc.unary_unary_rpc_method_handler(
-        take, ExportTraceServiceRequest.FromString, ExportTraceServiceResponse.SerializeToString
-    )
-    service = "opentelemetry.proto.collector.trace.v1.TraceService"
-    server = grpc.server(
-        ThreadPoolExecutor(1), handlers=[grpc.method_handlers_generic_handler(service, {"Export": method})]
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
     metrics = Metrics()
-    settings = TracingSettings(endpoint=f"http://127.0.0.1:{port}", service_name="scores-of-tests")
-    tracing = tracing_of(settings, metrics)
-    assert tracing is not None
-    tracing.start()
-    tracing.take([make_served(SAMPLED)])
-    tracing.stop(30)
-    server.stop(None).wait()
+    with collector() as (endpoint, got):
+        tracing = tracing_of(TracingSettings(endpoint=endpoint, service_name="scores-of-tests"), metrics)
+        assert tracing is not None
+        tracing.start()
+        tracing.take([make_served(SAMPLED)])
+        tracing.stop(30)
     (resource,) = got[0].resource_spans
     assert "scores-of-tests" in str(resource.resource)
     assert [span.name for span in resource.scope_spans[0].spans][-1] == "fraud.v1.FraudScoring/Score"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -38,14 +37,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         build_artifact(registry, FEATURES[:4], seed=seed, trees=2)
     promote(registry, 1, "ann", "first", at_ms=0)
     return registry
-
-
-@pytest.fixture
-def registry(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a copy of the registry, which commands find in the environment."""
-    shutil.copytree(template, tmp_path / "registry")
-    monkeypatch.setenv("FRAUD_REGISTRY__PATH", str(tmp_path / "registry"))
-    return tmp_path / "registry"
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,14 +48,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     promote(registry, 1, "ann", "first", at_ms=0)
     return registry
-
-
-@pytest.fixture
-def registry(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a copy of the registry, which commands find in the environment."""
-    shutil.copytree(template, tmp_path / "registry")
-    monkeypatch.setenv("FRAUD_REGISTRY__PATH", str(tmp_path / "registry"))
-    return tmp_path / "registry"
 
 
 @pytest.fixture
