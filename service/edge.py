@@ -9,7 +9,7 @@ import grpc
 from service.access import ANYBODY, Caller, Gate, Peer
 from service.call_log import OK, CallLog
 from service.errors import Overloaded
-from service.headers import Metadata
+from service.headers import Metadata, header
 from service.metrics import Metrics
 from service.status import Status, status_of
 
@@ -22,8 +22,7 @@ class Edge:
     def __init__(self, gate: Gate | None, call_log: CallLog, metrics: Metrics, *, traced: bool) -> None:
         """Get what it needs; without a gate anybody may call everything."""
         self.gate = gate
-        self.traced = traced
-        """Whether somebody wants to know of callers' traces."""
+        self._traced = traced
         self._call_log = call_log
         self._calls = metrics.calls
         self._metrics = metrics
@@ -32,15 +31,18 @@ class Edge:
         """Return who calls a method (`/fraud.v1.FraudScoring/Score`); raises what `Gate.admit` does."""
         return ANYBODY if self.gate is None else self.gate.admit(method, metadata, peer)
 
-    def shed(self, method: str) -> None:
-        """Take note of a call that gRPC itself refuses, because too many are in hand."""
-        self._calls.note(method, grpc.StatusCode.RESOURCE_EXHAUSTED.name, 0.0)
+    def traceparent(self, metadata: Metadata) -> str:
+        """Return the caller's trace context, "" when none came or nobody wants to know of it."""
+        return header(metadata, "traceparent") if self._traced else ""
+
+    def shed(self, method: str, seconds: float = 0.0) -> None:
+        """Take note of a call that is refused because too many are in hand, as gRPC itself does."""
+        self._calls.note(method, _OVERLOADED.code.name, seconds)
         self._metrics.shed.inc()
 
     def overloaded(self, method: str, seconds: float, metadata: Metadata) -> Status:
         """Do as `refused` for one call too many, for a third of its cost: there are most of them when time is short."""
-        self._calls.note(method, _OVERLOADED.code.name, seconds)
-        self._metrics.shed.inc()
+        self.shed(method, seconds)
         self._call_log.note(method, _OVERLOADED.code.name, seconds, metadata, reason=_OVERLOADED.text)
         return _OVERLOADED
 

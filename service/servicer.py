@@ -19,7 +19,6 @@ from service.core.event import Event
 from service.edge import Edge
 from service.edge_settings import ServerSettings
 from service.errors import BudgetSpent, FraudError, InvalidInput, Violation
-from service.headers import header
 from service.ingester import Ingester
 from service.lane import Method, Way
 from service.lane_pool import Arrival
@@ -93,7 +92,7 @@ class Servicer:
         begun_s = time.monotonic()
         deadline_s = self._deadline(begun_s, context)
         _check_length("requests", len(request.requests), self._max_purchases)
-        traceparent = header(context.invocation_metadata(), "traceparent") if self._edge.traced else ""
+        traceparent = self._edge.traceparent(context.invocation_metadata())
         questions, violations = [], []
         for at, one in enumerate(request.requests):
             if one.record:
@@ -139,7 +138,7 @@ class Servicer:
             if self._edge.gate is not None:
                 self._edge.gate.require(arrival.caller, "record")
             record_by_s = self._record_by(arrival)
-        traceparent = header(arrival.metadata, "traceparent") if self._edge.traced else ""
+        traceparent = self._edge.traceparent(arrival.metadata)
         question = self._question(request, "", record_by_s, (arrival.arrived_s, begun_s, traceparent))
         # One that waited through our own budget is late, and still of use while its caller waits.
         return question, min(arrival.arrived_s + self._budget_s - self._reserve_s, caller_by_s)
