@@ -23,7 +23,7 @@ from service.lists import Lists
 from service.metrics import Metrics
 from service.observer import Observer
 from service.reading import reads_of
-from service.recorder import Recorder
+from service.recorder import recorder_of
 from service.registry.watcher import Watcher
 from service.scorer import Scorer
 from service.server import Server
@@ -66,9 +66,7 @@ class App:
         self._layouts: set[str] = set()
         self._clock = clock = self._make_clock()
         ingester = Ingester(self.store, self.metrics, settings.breaker)
-        self.recorder = Recorder(
-            self.store, settings.server.threads, settings.server.max_recording, self.metrics, settings.breaker
-        )
+        self.recorder = recorder_of(self.store, settings, self.metrics)
         scorer = Scorer(
             self.store,
             self.recorder,

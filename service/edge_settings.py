@@ -26,8 +26,11 @@ class ServerSettings(Section):
         description="Threads, in each worker, for scores that wait for a read of a clustered store; those that wait "
         "when one is free share a read. Scores on the embedded store need none.",
     )
-    blocking_threads: Count = Field(
-        16, le=256, description="Threads, in each worker, for scores that wait until their purchase is durable."
+    recording_threads: Count = Field(
+        8,
+        le=256,
+        description="Threads, in each worker, that write scored purchases to a clustered store. The embedded store "
+        "has one, which commits all that wait at once.",
     )
     max_concurrent_calls: Count = Field(
         256,
@@ -61,7 +64,9 @@ class ServerSettings(Section):
         description="Milliseconds that an answer may wait until its purchase is durable; see budget_ms.",
     )
     max_recording: Count = Field(
-        256, description="Scored purchases that may wait to be durable; beyond it they answer recorded=false."
+        128,
+        description="Scored purchases that may wait to be durable, fewer than calls may be in hand; beyond it they "
+        "answer recorded=false.",
     )
     reply_reserve_ms: Milliseconds = Field(2, description="Milliseconds of the budget that are kept for the reply.")
     max_batch_purchases: Count = Field(256, le=4096, description="Purchases in one ScoreBatch.")

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from enum import IntEnum
+from functools import partial
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import grpc
@@ -28,7 +28,7 @@ from service.access import ANYBODY
 from service.edge import Edge
 from service.edge_settings import ServerSettings
 from service.errors import FraudError, Overloaded
-from service.lane_pool import JOIN_S, Arrival, Call, Pace, Pool
+from service.lane_pool import JOIN_S, Arrival, Call, Pace, Pool, Tell
 from service.status import Status
 
 _LOG = structlog.get_logger(__name__)
@@ -60,30 +60,23 @@ _SHORT: Final = 16
 """So few waiting calls are never too many: what the last ones took says little of the next."""
 
 
-class Way(IntEnum):
-    """How an answer comes about."""
-
-    INLINE = 1
-    """It waits for nobody, so the loop makes it itself."""
-    SHARES = 2
-    """It waits for somebody, and so do others: those that wait when one is begun go along with it."""
-    WAITS = 3
-    """It waits for somebody on its own."""
-
-
 class Method(NamedTuple, Generic[_Request]):
-    """What is served: where, and the steps of a call. Each may raise an error of ours, which becomes a status."""
+    """What is served: where, and the steps of a call. Each may raise an error of ours, which becomes a status.
+
+    Whoever answers returns the reply, or None when it tells it later, from any thread.
+    """
 
     path: str
     """As it stands on the wire, "/package.Service/Method"."""
     parse: Callable[[bytes], _Request]
     """Read the message; in the loop, so it waits for nobody."""
-    way: Callable[[_Request], Way]
-    """Tell how the answer comes about."""
-    answer: Callable[[_Request, Arrival], bytes]
-    """Return the message to reply with."""
-    answer_together: Callable[[Sequence[tuple[_Request, Arrival]]], list[bytes | Exception]]
-    """Return what `answer` returns or raises for each of several calls, which share what they wait for."""
+    shares: bool
+    """Whether an answer waits for somebody whom others wait for, too: those that wait when one is begun go along with
+    it, in a thread of the pool. Else it waits for nobody, and the loop makes it itself."""
+    answer: Callable[[_Request, Arrival, Tell], bytes | None]
+    """Answer one call."""
+    answer_together: Callable[[Sequence[tuple[_Request, Arrival, Tell]]], list[bytes | Exception | None]]
+    """Do what `answer` does for each of several calls, which share what they wait for."""
 
 
 class Lane(Generic[_Request]):
@@ -105,14 +98,15 @@ class Lane(Generic[_Request]):
         self._refused: list[tuple[Any, tuple[Any, ...]]] = []
         """Calls that are refused, with the operations that tell so."""
         self._pace = Pace()
-        self._sharing = Pool(settings.sharing_threads, "share", self._work_together)
-        self._blocking = Pool(settings.blocking_threads, "wait", self._work_alone)
+        self._sharing = Pool(settings.sharing_threads, "share", self._work)
+        self._telling = threading.Lock()
+        self._stopped = False
         self._loop = threading.Thread(target=self._run, name="lane", daemon=True)
 
     @property
     def waiting(self) -> int:
         """Return how many calls were received and not begun."""
-        return len(self._waiting) + self._sharing.waiting + self._blocking.waiting
+        return len(self._waiting) + self._sharing.waiting
 
     @property
     def in_hand(self) -> int:
@@ -123,14 +117,14 @@ class Lane(Generic[_Request]):
         """Begin to answer."""
         self._loop.start()
         self._sharing.start()
-        self._blocking.start()
 
     def stop(self) -> None:
-        """End the threads; the server has stopped, so no call is in hand any more."""
+        """End the threads. The server has stopped, so whoever was not answered by now never is."""
+        self._sharing.stop()
+        with self._telling:
+            self._stopped = True
         self._queue.shutdown()
         self._loop.join(JOIN_S)
-        self._sharing.stop()
-        self._blocking.stop()
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -165,7 +159,8 @@ class Lane(Generic[_Request]):
         """
         group = [self._waiting.popleft() for _ in range(min(_GROUP, len(self._waiting)))]
         for call, operations in [(call, self._answered(call)) for call in group]:
-            self._finish(call.handle, operations)
+            if operations is not None:
+                self._finish(call.handle, operations)
         for handle, operations in self._refused:
             self._finish(handle, operations)
         self._refused.clear()
@@ -189,7 +184,7 @@ class Lane(Generic[_Request]):
 
     def _wait_s(self) -> float:
         """Return how long a call that comes now would wait, by how long calls have taken lately."""
-        return len(self._waiting) * self._pace.mean_s + self._sharing.wait_s() + self._blocking.wait_s()
+        return len(self._waiting) * self._pace.mean_s + self._sharing.wait_s()
 
     def _ask(self) -> None:
         """Ask for the next call; it comes as an event."""
@@ -240,41 +235,50 @@ class Lane(Generic[_Request]):
         except Exception as error:  # noqa: BLE001  the table knows what the caller may learn
             self._refused.append((call.handle, self._refusal(error, call.arrival)))
             return
-        way = self._method.way(call.request)
-        if way is Way.INLINE:
-            self._waiting.append(call)
-        elif way is Way.SHARES:
+        if self._method.shares:
             self._sharing.put(call)
         else:
-            self._blocking.put(call)
+            self._waiting.append(call)
 
     # --- one call -------------------------------------------------------------------------------
 
-    def _work_alone(self, call: Call) -> int:
-        """Answer a call."""
-        self._finish(call.handle, self._answered(call))
-        return 1
-
-    def _work_together(self, first: Call) -> int:
+    def _work(self, first: Call) -> int:
         """Answer a call together with those that wait, if any do; returns how many."""
         group = [first, *self._sharing.more(_GROUP - 1)]
         if len(group) == 1:
-            return self._work_alone(first)
-        replies: list[bytes | Exception]
+            operations = self._answered(first)
+            if operations is not None:
+                self._reply(first.handle, operations)
+            return 1
+        replies: Sequence[bytes | Exception | None]
         try:
-            replies = self._method.answer_together([(call.request, call.arrival) for call in group])
+            replies = self._method.answer_together(
+                [(call.request, call.arrival, partial(self._tell, call)) for call in group]
+            )
         except Exception as error:  # noqa: BLE001  the table knows what the callers may learn
             replies = [error] * len(group)
         for call, reply in zip(group, replies, strict=True):
-            self._finish(call.handle, self._replied(call, reply))
+            if reply is not None:
+                self._tell(call, reply)
         return len(group)
 
-    def _answered(self, call: Call) -> tuple[Any, ...]:
-        """Answer a call; returns the operations that tell the caller."""
+    def _answered(self, call: Call) -> tuple[Any, ...] | None:
+        """Answer a call; returns the operations that tell the caller, None when somebody tells them later."""
         try:
-            return self._replied(call, self._method.answer(call.request, call.arrival))
+            reply = self._method.answer(call.request, call.arrival, partial(self._tell, call))
+            return None if reply is None else self._replied(call, reply)
         except Exception as error:  # noqa: BLE001  the table knows what the caller may learn
             return self._refusal(error, call.arrival)
+
+    def _tell(self, call: Call, reply: bytes | Exception) -> None:
+        """Tell a caller what came of a call, from another thread than the loop's."""
+        self._reply(call.handle, self._replied(call, reply))
+
+    def _reply(self, handle: Any, operations: tuple[Any, ...]) -> None:  # noqa: ANN401
+        """Hand the last operations to the core, unless its queue is shut: that would end the process."""
+        with self._telling:
+            if not self._stopped:
+                self._finish(handle, operations)
 
     def _replied(self, call: Call, reply: bytes | Exception) -> tuple[Any, ...]:
         """Return the operations that tell the caller what came of a call."""

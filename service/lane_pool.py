@@ -1,4 +1,4 @@
-"""The calls that a lane has in hand, and the threads for those of them that wait for somebody."""
+"""The calls that a lane has in hand, and the threads for those of them that wait for a store."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ class Arrival(NamedTuple):
     """Until when the caller waits; ages ahead when it does not say."""
     metadata: Metadata
     caller: Caller
+
+
+Tell = Callable[[bytes | Exception], None]
+"""Gets the reply to a call, or the error that it ends with: once, in any thread."""
 
 
 class Call:

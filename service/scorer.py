@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from service.clock import Clock
@@ -24,7 +26,7 @@ from service.recorder import Recorder
 from service.registry.lineup import Lineup
 from service.served import Served
 from service.settings import ScoringSettings
-from service.store.protocol import LoggedEvent, Status, Store, Submission, View
+from service.store.protocol import LoggedEvent, Outcome, Status, Store, Submission, View
 
 _EMPTY: Final = tuple((kind, EMPTY[kind]) for kind in KINDS)
 _DURABLE: Final = frozenset({Status.APPLIED, Status.LATE, Status.DUPLICATE})
@@ -58,10 +60,11 @@ class Decisions(Protocol):
 
 
 class Question(NamedTuple):
-    """What a caller asks about one purchase; with `record` the answer waits for durability until `record_by_s`."""
+    """What a caller asks about one purchase."""
 
     purchase: Event
-    record: bool = False
+    tell: Tell | None = None
+    """Set = record the purchase, and tell the answer here: once that is durable, at `record_by_s` at the latest."""
     record_by_s: float = 0.0
     explain: bool = False
     with_features: bool = False
@@ -76,6 +79,21 @@ class Scored(NamedTuple):
 
     decision: DecisionRecord
     features: tuple[tuple[str, float], ...]
+
+
+Tell = Callable[[Scored | Exception], None]
+"""Gets the answer to a question, or what `Scorer.score` would have raised: once, in any thread."""
+
+
+class _Made(NamedTuple):
+    """An answer that was made, on its way to whoever asked."""
+
+    record: DecisionRecord
+    row: list[float]
+    lineup: Lineup
+    question: Question
+    read_s: float
+    scored_s: float
 
 
 class Scorer:
@@ -104,29 +122,34 @@ class Scorer:
         self._listed = listed
         self._control = Draw("control:", settings.control_share)
 
-    def score(self, question: Question, deadline_s: float) -> Scored:
-        """Answer one question before `deadline_s` on the monotonic clock.
+    def score(self, question: Question, deadline_s: float) -> Scored | None:
+        """Answer one question before `deadline_s` on the monotonic clock; None when `question.tell` gets the answer.
 
-        One whose time is over is answered all the same, with what is at hand: whether that is of use to anybody is the
-        edge's to know. Raises NoModel, and InvalidInput when the purchase's id is known with other content.
-        Cost: one store read of five records, one row, one prediction per live version.
+        That may be before it returns. One whose time is over is answered all the same, with what is at hand: whether
+        that is of use to anybody is the edge's to know. Raises NoModel, and InvalidInput when the purchase's id is
+        known with other content. Cost: one store read of five records, one row, one prediction per live version.
         """
         lineup = self._lineup()
-        if question.record:
+        if question.tell is not None:
             self._clock.observe(question.purchase.event_time_ms)
         (view,) = self._reads.read((question.purchase,), self._left(deadline_s))
         return self._score(lineup, question, view, deadline_s, time.monotonic())
 
-    def score_together(self, questions: Sequence[Question], deadlines_s: Sequence[float]) -> list[Scored | Exception]:
+    def score_together(
+        self, questions: Sequence[Question], deadlines_s: Sequence[float]
+    ) -> list[Scored | Exception | None]:
         """Answer questions of different callers, each as `score` does, with one store read for all of them.
 
         Each has its own deadline; the read has the time that is left to all. An answer that is an exception is
         one that `score` raises. Raises NoModel. Cost: a read of eight costs 45 % of eight reads on Aerospike.
         """
         lineup = self._lineup()
+        for question in questions:
+            if question.tell is not None:
+                self._clock.observe(question.purchase.event_time_ms)
         views = self._reads.read([question.purchase for question in questions], self._left(min(deadlines_s)))
         read_s = time.monotonic()
-        answers: list[Scored | Exception] = []
+        answers: list[Scored | Exception | None] = []
         for question, view, deadline_s in zip(questions, views, deadlines_s, strict=True):
             try:
                 answers.append(self._score(lineup, question, view, deadline_s, read_s))
@@ -135,7 +158,10 @@ class Scorer:
         return answers
 
     def score_many(self, questions: Sequence[Question], deadline_s: float) -> list[Scored]:
-        """Answer a list with one store read and one model call per live version; scores equal `score`'s."""
+        """Answer a list with one store read and one model call per live version; scores equal `score`'s.
+
+        None of the purchases is recorded.
+        """
         live = self._lineup()
         views = self._reads.read([question.purchase for question in questions], self._left(deadline_s))
         read_s = time.monotonic()
@@ -152,7 +178,7 @@ class Scorer:
 
     # --- steps ----------------------------------------------------------------------------------
 
-    def _score(self, live: Lineup, question: Question, view: View, deadline_s: float, read_s: float) -> Scored:
+    def _score(self, live: Lineup, question: Question, view: View, deadline_s: float, read_s: float) -> Scored | None:
         """Answer one question with what was read for it until `read_s`."""
         purchase = question.purchase
         known = self._known(view.recorded, purchase)
@@ -171,7 +197,12 @@ class Scorer:
                 given_up.append("shadow")
         record = self._decide(lineup, purchase, view, row, scores, shadows)
         self._explain(record, lineup, row, question, deadline_s, given_up)
-        return self._finish(record, row, lineup, question, given_up, read_s)
+        record.given_up = tuple(given_up)
+        made = _Made(record, row, lineup, question, read_s, time.monotonic())
+        if question.tell is None:
+            return self._finish(made, made.scored_s)
+        self._recorder.record(Submission(purchase, record), question.record_by_s, partial(self._written, made))
+        return None
 
     def _score_alike(
         self, lineup: Lineup, questions: Sequence[Question], views: Sequence[View], deadline_s: float, read_s: float
@@ -194,7 +225,9 @@ class Scorer:
                 lineup, question.purchase, view, row, [raw[at] for raw in answers], [raw[at] for raw in shadows]
             )
             self._explain(record, lineup, row, question, deadline_s, given_up)
-            results.append(self._finish(record, row, lineup, question, given_up, read_s))
+            record.given_up = tuple(given_up)
+            scored_s = time.monotonic()
+            results.append(self._finish(_Made(record, row, lineup, question, read_s, scored_s), scored_s))
         return results
 
     def _lineup(self) -> Lineup:
@@ -295,39 +328,39 @@ class Scorer:
             return
         record.reasons += tuple(lineup.reasons(row, room))
 
-    def _finish(
-        self,
-        record: DecisionRecord,
-        row: list[float],
-        lineup: Lineup,
-        question: Question,
-        given_up: list[str],
-        read_s: float,
-    ) -> Scored:
-        scored_s = replied_s = time.monotonic()
-        if question.record:
-            known = self._record(record, question.record_by_s, given_up)
-            if known is not None:
-                return self._repeat(known, question)
-            replied_s = time.monotonic()
-        record.given_up = tuple(given_up)
+    def _written(self, made: _Made, outcome: Outcome) -> None:
+        """Tell an answer, now that it is known what became of its purchase."""
+        tell = made.question.tell
+        assert tell is not None, "who does not record is not told"
+        answer: Scored | Exception
+        try:
+            answer = self._recorded(made, outcome)
+        except Exception as error:  # noqa: BLE001  the edge knows what its caller may learn
+            answer = error
+        tell(answer)
+
+    def _recorded(self, made: _Made, outcome: Outcome) -> Scored:
+        """Return an answer by what became of its purchase; raises InvalidInput when it was refused."""
+        if outcome.status is Status.REJECTED:
+            raise InvalidInput([Violation(outcome.field, outcome.reason)])
+        if outcome.status is Status.DUPLICATE and outcome.decision is not None:
+            return self._repeat(outcome.decision, made.question)  # of a call that was faster
+        record = made.record
+        if outcome.status in _DURABLE:
+            record.recorded = True
+        else:
+            # The write may still be under way, and what it keeps of the decision is not to change.
+            made = made._replace(record=replace(record, given_up=(*record.given_up, "record")))
+        return self._finish(made, time.monotonic())
+
+    def _finish(self, made: _Made, replied_s: float) -> Scored:
+        """Hand an answer to the decision log, and return it."""
+        record, row, lineup, question, read_s, scored_s = made
         self._decisions.put(
             Served(record, question.arrived_s, question.begun_s, read_s, scored_s, replied_s, question.traceparent)
         )
         features = tuple(zip(lineup.names, row, strict=True)) if question.with_features else ()
         return Scored(record, features)
-
-    def _record(self, record: DecisionRecord, by_s: float, given_up: list[str]) -> DecisionRecord | None:
-        """Record the purchase with its decision; returns the decision of a call that was faster."""
-        outcome = self._recorder.record(Submission(record.purchase, record), by_s)
-        if outcome.status is Status.REJECTED:
-            raise InvalidInput([Violation(outcome.field, outcome.reason)])
-        if outcome.status is Status.DUPLICATE and outcome.decision is not None:
-            return outcome.decision
-        record.recorded = outcome.status in _DURABLE
-        if not record.recorded:
-            given_up.append("record")
-        return None
 
 
 def _missing(

@@ -20,8 +20,8 @@ from service.edge import Edge
 from service.edge_settings import ServerSettings
 from service.errors import BudgetSpent, FraudError, InvalidInput, Violation
 from service.ingester import Ingester
-from service.lane import Method, Way
-from service.lane_pool import Arrival
+from service.lane import Method
+from service.lane_pool import Arrival, Tell
 from service.pb import fraud_pb2 as pb
 from service.scorer import Question, Scored, Scorer
 from service.store.protocol import Outcome, Status
@@ -30,7 +30,6 @@ from service.wire import Reader, mistyped, score_response
 _SCORE: Final = "/fraud.v1.FraudScoring/Score"
 _RECORD_SHARE: Final = 0.9
 _Request = TypeVar("_Request", bound=Message)
-_NOT_ASKED: Final = AssertionError("every call is answered")
 _Behaviour = Callable[[Any, grpc.ServicerContext], Message]
 
 
@@ -67,24 +66,25 @@ class Servicer:
         self._max_purchases = settings.max_batch_purchases
         self._max_events = settings.max_batch_events
 
-    def score(self, request: pb.ScoreRequest, arrival: Arrival) -> bytes:
-        """Answer `FraudScoring.Score`."""
-        question, deadline_s = self._asked(request, arrival)
-        return _reply(self._scorer.score(question, deadline_s))
+    def score(self, request: pb.ScoreRequest, arrival: Arrival, tell: Tell) -> bytes | None:
+        """Answer `FraudScoring.Score`; None when the reply is told, because it waits for a purchase to be durable."""
+        question, deadline_s = self._asked(request, arrival, tell)
+        scored = self._scorer.score(question, deadline_s)
+        return None if scored is None else _reply(scored)
 
-    def score_together(self, calls: Sequence[tuple[pb.ScoreRequest, Arrival]]) -> list[bytes | Exception]:
+    def score_together(self, calls: Sequence[tuple[pb.ScoreRequest, Arrival, Tell]]) -> list[bytes | Exception | None]:
         """Answer several calls of `FraudScoring.Score` with one read of the store, each as `score` does."""
-        answers: list[bytes | Exception] = [_NOT_ASKED] * len(calls)
+        answers: list[bytes | Exception | None] = [None] * len(calls)
         asked: list[tuple[int, Question, float]] = []
-        for at, (request, arrival) in enumerate(calls):
+        for at, (request, arrival, tell) in enumerate(calls):
             try:
-                asked.append((at, *self._asked(request, arrival)))
+                asked.append((at, *self._asked(request, arrival, tell)))
             except FraudError as error:
                 answers[at] = error
         if asked:
             places, questions, deadlines_s = zip(*asked, strict=True)
             for at, scored in zip(places, self._scorer.score_together(questions, deadlines_s), strict=True):
-                answers[at] = scored if isinstance(scored, Exception) else _reply(scored)
+                answers[at] = _reply(scored) if isinstance(scored, Scored) else scored
         return answers
 
     def score_batch(self, request: pb.ScoreBatchRequest, context: grpc.ServicerContext) -> pb.ScoreBatchResponse:
@@ -100,7 +100,7 @@ class Servicer:
                     Violation(f"requests[{at}].record", "is not for batches: record through Score or Record")
                 )
             try:
-                questions.append(self._question(one, f"requests[{at}].", 0.0, (begun_s, begun_s, traceparent)))
+                questions.append(self._question(one, f"requests[{at}].", (begun_s, begun_s, traceparent)))
             except InvalidInput as error:
                 violations.extend(error.violations)
         if violations:
@@ -124,7 +124,7 @@ class Servicer:
 
     # --- steps ----------------------------------------------------------------------------------
 
-    def _asked(self, request: pb.ScoreRequest, arrival: Arrival) -> tuple[Question, float]:
+    def _asked(self, request: pb.ScoreRequest, arrival: Arrival, tell: Tell) -> tuple[Question, float]:
         """Return what a call asks, and until when its score must be made on the monotonic clock.
 
         Raises BudgetSpent when its caller waits no more, and what reading the request raises.
@@ -133,13 +133,12 @@ class Servicer:
         caller_by_s = arrival.deadline_s - self._reserve_s
         if caller_by_s <= begun_s:
             raise BudgetSpent("the deadline had passed before the call was begun")
-        record_by_s = 0.0
-        if request.record:
-            if self._edge.gate is not None:
-                self._edge.gate.require(arrival.caller, "record")
-            record_by_s = self._record_by(arrival)
+        if request.record and self._edge.gate is not None:
+            self._edge.gate.require(arrival.caller, "record")
         traceparent = self._edge.traceparent(arrival.metadata)
-        question = self._question(request, "", record_by_s, (arrival.arrived_s, begun_s, traceparent))
+        question = self._question(request, "", (arrival.arrived_s, begun_s, traceparent))
+        if request.record:
+            question = question._replace(tell=_replying(tell), record_by_s=self._record_by(arrival))
         # One that waited through our own budget is late, and still of use while its caller waits.
         return question, min(arrival.arrived_s + self._budget_s - self._reserve_s, caller_by_s)
 
@@ -161,15 +160,13 @@ class Servicer:
             raise BudgetSpent("the deadline had passed before the call was begun")
         return begun_s + budget_s - self._reserve_s
 
-    def _question(
-        self, request: pb.ScoreRequest, prefix: str, record_by_s: float, call: tuple[float, float, str]
-    ) -> Question:
+    def _question(self, request: pb.ScoreRequest, prefix: str, call: tuple[float, float, str]) -> Question:
         """Read what is asked; `call` is when it came, when work on it began, and its trace."""
         wrong = list(mistyped(request, prefix))
         if wrong:
             raise InvalidInput(wrong)
         purchase = self._reader.purchase(request.purchase, self._clock.now_ms(), f"{prefix}purchase")
-        return Question(purchase, request.record, record_by_s, request.explain, request.with_features, *call)
+        return Question(purchase, None, 0.0, request.explain, request.with_features, *call)
 
     def _event(self, message: pb.Event) -> Event | InvalidInput:
         try:
@@ -184,11 +181,10 @@ class Servicer:
 
     def lane_method(self, *, store_blocks: bool) -> Method[pb.ScoreRequest]:
         """Return `Score` for the lane; `store_blocks` tells that a read of the store waits for somebody."""
-        reads = Way.SHARES if store_blocks else Way.INLINE
         return Method(
             path=_SCORE,
             parse=lambda data: _parse(pb.ScoreRequest, data),
-            way=lambda request: Way.WAITS if request.record else reads,
+            shares=store_blocks,
             answer=self.score,
             answer_together=self.score_together,
         )
@@ -254,6 +250,20 @@ def _check_length(field: str, length: int, bound: int) -> None:
 
 def _reply(scored: Scored) -> bytes:
     return _answer(scored).SerializeToString()
+
+
+def _replying(tell: Tell) -> Callable[[Scored | Exception], None]:
+    """Return who turns an answer into the reply, and tells that."""
+
+    def tell_reply(scored: Scored | Exception) -> None:
+        reply: bytes | Exception
+        try:
+            reply = _reply(scored) if isinstance(scored, Scored) else scored
+        except Exception as error:  # noqa: BLE001  the lane knows what the caller may learn
+            reply = error
+        tell(reply)
+
+    return tell_reply
 
 
 def _answer(scored: Scored) -> pb.ScoreResponse:

@@ -38,6 +38,7 @@ from service.registry.watcher import Watcher
 from service.scorer import Question, Scorer
 from service.settings import RegistrySettings, ScoringSettings
 from service.store.protocol import Status, Store, Submission
+from tests.answers import scored_and_recorded
 from tests.asd import Asd
 from tests.registry.build import build_artifact
 from tests.store.places import Place
@@ -138,8 +139,11 @@ class Traffic:
 
     def _score(self, purchases: Sequence[Event], *, record: bool) -> None:
         deadline_s = time.monotonic() + PATIENCE_S
-        questions = [Question(one, record, deadline_s) for one in purchases]
-        if len(questions) == 1:
+        questions = [Question(one, record_by_s=deadline_s) for one in purchases]
+        if record:
+            for question in questions:
+                scored_and_recorded(self._scorer, question, deadline_s)
+        elif len(questions) == 1:
             self._scorer.score(questions[0], deadline_s)
         else:
             self._scorer.score_many(questions, deadline_s)

@@ -19,8 +19,8 @@ from service.call_log import CallLog
 from service.edge import Edge
 from service.edge_settings import AccessSettings, LogSettings, ServerSettings
 from service.errors import BudgetSpent, InvalidInput, Violation
-from service.lane import Lane, Method, Way
-from service.lane_pool import Arrival
+from service.lane import Lane, Method
+from service.lane_pool import Arrival, Tell
 from service.metrics import Metrics
 from tests.running import wait_until
 
@@ -57,23 +57,25 @@ class Served(NamedTuple):
         return self.metrics.registry.get_sample_value("fraud_refused_total", {"reason": reason})
 
 
-def echo(request: bytes, arrival: Arrival) -> bytes:
+def echo(request: bytes, arrival: Arrival, tell: Tell) -> bytes:
     """Answer with what was asked."""
-    del arrival
+    del arrival, tell
     return request
 
 
 def method(
-    answer: Callable[[bytes, Arrival], bytes] = echo,
-    way: Callable[[bytes], Way] = lambda _: Way.INLINE,
+    answer: Callable[[bytes, Arrival, Tell], bytes | None] = echo,
     parse: Callable[[bytes], bytes] = bytes,
+    *,
+    shares: bool = False,
 ) -> Method[bytes]:
     """Return a method of bytes."""
 
-    def together(calls: Sequence[tuple[bytes, Arrival]]) -> list[bytes | Exception]:
-        return [answer(request, arrival) + b" together" for request, arrival in calls]
+    def together(calls: Sequence[tuple[bytes, Arrival, Tell]]) -> list[bytes | Exception | None]:
+        replies = [answer(*call) for call in calls]
+        return [None if reply is None else reply + b" together" for reply in replies]
 
-    return Method(PATH, parse, way, answer, together)
+    return Method(PATH, parse, shares, answer, together)
 
 
 @contextmanager
@@ -102,43 +104,70 @@ def code_of(future: Any) -> grpc.StatusCode:
 
 
 def test_every_call_gets_its_own_answer() -> None:
-    """Many at once, over one connection, inline and blocking by turns."""
-    with serving(
-        method(way=lambda request: Way.WAITS if request[-1:] in b"02468" else Way.INLINE), max_wait_ms=60_000
-    ) as served:
-        futures = [served.later(str(n).encode()) for n in range(200)]
-        assert [future.result() for future in futures] == [str(n).encode() for n in range(200)]
+    """Many at once, over one connection, by turns at once and later out of another thread."""
+    with ThreadPoolExecutor(2) as others:
+
+        def answer(request: bytes, arrival: Arrival, tell: Tell) -> bytes | None:
+            del arrival
+            if request[-1:] in b"02468":
+                others.submit(tell, request)
+                return None
+            return request
+
+        with serving(method(answer), max_wait_ms=60_000) as served:
+            futures = [served.later(str(n).encode()) for n in range(200)]
+            assert [future.result() for future in futures] == [str(n).encode() for n in range(200)]
+            wait_until(served.idle)
+
+
+def test_a_reply_that_comes_later_holds_up_no_other_call() -> None:
+    """Calls are answered while one waits for its reply, which may be an error, too."""
+    told: list[Tell] = []
+
+    def answer(request: bytes, arrival: Arrival, tell: Tell) -> bytes | None:
+        del arrival
+        if request == b"slow":
+            told.append(tell)
+            return None
+        return request
+
+    with serving(method(answer)) as served:
+        slow, wrong = served.later(b"slow"), served.later(b"slow")
+        assert [served.call(b"quick") for _ in range(20)] == [b"quick"] * 20
+        wait_until(lambda: len(told) == 2)
+        assert not slow.done()
+        told[0](b"well")
+        told[1](BudgetSpent("too late"))
+        assert {code_of(slow), code_of(wrong)} == {grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED}
         wait_until(served.idle)
 
 
-def test_a_call_that_waits_for_somebody_holds_up_no_other() -> None:
-    """Inline calls are answered while a blocking one waits."""
-    go_on = threading.Event()
+def test_a_reply_after_the_end_is_let_go() -> None:
+    """The core has shut its queue by then, and would end the process."""
+    told: list[Tell] = []
 
-    def answer(request: bytes, arrival: Arrival) -> bytes:
-        del arrival
-        if request == b"slow":
-            go_on.wait(20)
-        return request
+    def answer(request: bytes, arrival: Arrival, tell: Tell) -> None:
+        del request, arrival
+        told.append(tell)
 
-    with serving(method(answer, way=lambda request: Way.WAITS if request == b"slow" else Way.INLINE)) as served:
-        slow = served.later(b"slow")
-        assert [served.call(b"quick") for _ in range(20)] == [b"quick"] * 20
-        assert not slow.done()
-        go_on.set()
-        assert slow.result() == b"slow"
+    with serving(method(answer)) as served:
+        call = served.later()
+        wait_until(lambda: len(told) == 1)
+        served.server.stop(0).wait()
+        assert code_of(call) is grpc.StatusCode.UNAVAILABLE
+    told[0](b"too late")
 
 
 def test_calls_that_wait_for_the_same_share_it() -> None:
     """What waits while the one thread is busy is answered together, in groups, and everybody gets their own."""
     go_on = threading.Event()
 
-    def answer(request: bytes, arrival: Arrival) -> bytes:
-        del arrival
+    def answer(request: bytes, arrival: Arrival, tell: Tell) -> bytes:
+        del arrival, tell
         go_on.wait(20)
         return request
 
-    with serving(method(answer, way=lambda _: Way.SHARES), sharing_threads=1) as served:
+    with serving(method(answer, shares=True), sharing_threads=1) as served:
         first = served.later(b"first")
         wait_until(lambda: served.lane.in_hand == 1)
         wait_until(lambda: served.lane.waiting == 0)
@@ -154,12 +183,12 @@ def test_beyond_the_bound_calls_are_refused_at_once() -> None:
     """As many as are in hand wait; one more is RESOURCE_EXHAUSTED, counted, and later there is room again."""
     go_on = threading.Event()
 
-    def answer(request: bytes, arrival: Arrival) -> bytes:
-        del arrival
+    def answer(request: bytes, arrival: Arrival, tell: Tell) -> bytes:
+        del arrival, tell
         go_on.wait(20)
         return request
 
-    with serving(method(answer, way=lambda _: Way.WAITS), max_concurrent_calls=3, blocking_threads=1) as served:
+    with serving(method(answer, shares=True), max_concurrent_calls=3, sharing_threads=1) as served:
         held = [served.later() for _ in range(3)]
         wait_until(lambda: served.lane.in_hand == 3)
         with pytest.raises(grpc.RpcError) as refused:
@@ -167,16 +196,16 @@ def test_beyond_the_bound_calls_are_refused_at_once() -> None:
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert served.refused("overloaded") == 1.0
         go_on.set()
-        assert [future.result() for future in held] == [b"x"] * 3
+        assert [code_of(future) for future in held] == [grpc.StatusCode.OK] * 3
         wait_until(served.idle)
-        assert served.call() == b"x"
+        assert served.call()
 
 
 def test_what_would_wait_too_long_is_refused() -> None:
     """Calls that take 5 ms, and may wait 50: of a hundred at once some are answered and the others refused."""
 
-    def answer(request: bytes, arrival: Arrival) -> bytes:
-        del arrival
+    def answer(request: bytes, arrival: Arrival, tell: Tell) -> bytes:
+        del arrival, tell
         time.sleep(0.005)
         return request
 
@@ -192,8 +221,8 @@ def test_what_would_wait_too_long_is_refused() -> None:
 def test_errors_become_statuses_and_the_loop_goes_on() -> None:
     """What an error of ours says is told, what another says is not."""
 
-    def answer(request: bytes, arrival: Arrival) -> bytes:
-        del arrival
+    def answer(request: bytes, arrival: Arrival, tell: Tell) -> bytes:
+        del arrival, tell
         if request == b"late":
             raise BudgetSpent("too late")
         if request == b"bug":
@@ -226,7 +255,8 @@ def test_who_is_not_admitted_is_not_heard(tmp_path: Path) -> None:
     digest = hashlib.sha256(token.encode()).hexdigest()
     callers.write_text(f'[[caller]]\nname = "checkout"\ntoken_sha256 = "{digest}"\nroles = ["score"]\n')
 
-    def answer(request: bytes, arrival: Arrival) -> bytes:
+    def answer(request: bytes, arrival: Arrival, tell: Tell) -> bytes:
+        del tell
         heard.append((request, arrival.caller.name))
         return request
 
@@ -242,12 +272,12 @@ def test_a_caller_that_goes_is_forgotten() -> None:
     """A cancelled call leaves nothing behind, whether it had been begun or not."""
     go_on = threading.Event()
 
-    def answer(request: bytes, arrival: Arrival) -> bytes:
-        del arrival
+    def answer(request: bytes, arrival: Arrival, tell: Tell) -> bytes:
+        del arrival, tell
         go_on.wait(20)
         return request
 
-    with serving(method(answer, way=lambda _: Way.WAITS), blocking_threads=1) as served:
+    with serving(method(answer, shares=True), sharing_threads=1) as served:
         futures = [served.later() for _ in range(5)]
         wait_until(lambda: served.lane.in_hand == 5)
         for future in futures:
@@ -279,7 +309,8 @@ def test_the_deadline_of_the_caller_is_known() -> None:
     """In the clock of the service; a caller that says none waits for ever."""
     seen: list[float] = []
 
-    def answer(request: bytes, arrival: Arrival) -> bytes:
+    def answer(request: bytes, arrival: Arrival, tell: Tell) -> bytes:
+        del tell
         seen.append(arrival.deadline_s - arrival.arrived_s)
         return request
 
@@ -294,12 +325,12 @@ def test_calls_in_hand_are_finished_when_the_server_stops() -> None:
     """A call that is under way gets its answer; a later one is UNAVAILABLE."""
     go_on = threading.Event()
 
-    def answer(request: bytes, arrival: Arrival) -> bytes:
-        del arrival
+    def answer(request: bytes, arrival: Arrival, tell: Tell) -> bytes:
+        del arrival, tell
         go_on.wait(20)
         return request
 
-    with serving(method(answer, way=lambda _: Way.WAITS)) as served:
+    with serving(method(answer, shares=True)) as served:
         held = served.later()
         wait_until(lambda: served.lane.in_hand == 1)
         stopped = served.server.stop(20)

@@ -24,6 +24,7 @@ from service.served import Served
 from service.settings import LmdbSettings, RegistrySettings, ScoringSettings
 from service.store.lmdb import LmdbStore
 from service.store.protocol import Outcome, Status, Submission, View
+from tests.answers import scored, scored_and_recorded
 from tests.make import NOW_MS, make_purchase
 from tests.registry.build import build_artifact
 
@@ -112,7 +113,7 @@ def test_what_waited_through_its_budget_is_answered_with_what_is_at_hand(folder:
     """Its caller still waits: an embedded store is read, and what takes time is given up."""
     bench = Bench(folder, LmdbStore)
     bench.go_live()
-    late = bench.scorer.score(Question(make_purchase(), explain=True), time.monotonic() - 0.001).decision
+    late = scored(bench.scorer, Question(make_purchase(), explain=True), time.monotonic() - 0.001).decision
     assert not late.degraded
     assert late.given_up == ("explanations",)
 
@@ -129,31 +130,31 @@ def test_a_store_that_does_not_answer_degrades_the_answer(folder: Path, rule: st
     """There is an answer all the same, flagged, naming every profile, and decided by the degraded rule."""
     bench = Bench(folder, DeafStore, degraded_rule=rule)
     bench.go_live()
-    scored = bench.scorer.score(Question(make_purchase(), record=True, record_by_s=soon()), soon())
-    assert scored.decision.degraded
-    assert scored.decision.decision in allowed
-    assert dict(scored.decision.missing) == dict.fromkeys(KINDS, MissingCause.UNREADABLE)
-    assert not scored.decision.recorded
-    assert scored.decision.revisions == ()
+    answer = scored_and_recorded(bench.scorer, Question(make_purchase(), record_by_s=soon()), soon())
+    assert answer.decision.degraded
+    assert answer.decision.decision in allowed
+    assert dict(answer.decision.missing) == dict.fromkeys(KINDS, MissingCause.UNREADABLE)
+    assert not answer.decision.recorded
+    assert answer.decision.revisions == ()
 
 
 def test_what_is_absent_does_not_degrade(folder: Path) -> None:
     """A purchase without an item is answered in full even so."""
     bench = Bench(folder, LmdbStore)
     bench.go_live()
-    scored = bench.scorer.score(Question(make_purchase(item_id="")), soon())
-    assert not scored.decision.degraded
-    assert scored.decision.missing[EntityKind.ITEM] is MissingCause.ABSENT
+    answer = scored(bench.scorer, Question(make_purchase(item_id="")), soon())
+    assert not answer.decision.degraded
+    assert answer.decision.missing[EntityKind.ITEM] is MissingCause.ABSENT
 
 
 def test_shadow_scores_are_recorded_and_never_answered(folder: Path) -> None:
     """A challenger's score stands in the record, and the answer is the champion's alone."""
     bench = Bench(folder, LmdbStore)
     bench.go_live()
-    alone = bench.scorer.score(Question(make_purchase()), soon()).decision
+    alone = scored(bench.scorer, Question(make_purchase()), soon()).decision
     set_challengers(bench.registry, [build_artifact(bench.registry, seed=5)], "a test", "shadow")
     bench.watcher.refresh()
-    both = bench.scorer.score(Question(make_purchase()), soon()).decision
+    both = scored(bench.scorer, Question(make_purchase()), soon()).decision
     assert both.score == alone.score
     assert [(one.version, one.shadow) for one in both.scores] == [(1, False), (2, True)]
     assert both.model_versions == (1,)
@@ -165,9 +166,9 @@ def test_what_does_not_fit_is_given_up_in_order(folder: Path) -> None:
     bench.go_live()
     set_challengers(bench.registry, [build_artifact(bench.registry, seed=5)], "a test", "shadow")
     bench.watcher.refresh()
-    scored = bench.scorer.score(Question(make_purchase(), explain=True), time.monotonic() + 0.05)
-    assert scored.decision.given_up == ("shadow", "explanations")
-    assert scored.decision.reasons == ()
+    answer = scored(bench.scorer, Question(make_purchase(), explain=True), time.monotonic() + 0.05)
+    assert answer.decision.given_up == ("shadow", "explanations")
+    assert answer.decision.reasons == ()
 
 
 def test_a_batch_equals_single_scores_with_versions_of_different_features(folder: Path) -> None:
@@ -181,7 +182,7 @@ def test_a_batch_equals_single_scores_with_versions_of_different_features(folder
     bench.watcher.refresh()
     questions = [Question(make_purchase(f"p-{n}", amount_minor=n * 991)) for n in range(20)]
     batch = [one.decision.scores for one in bench.scorer.score_many(questions, soon())]
-    assert batch == [bench.scorer.score(question, soon()).decision.scores for question in questions]
+    assert batch == [scored(bench.scorer, question, soon()).decision.scores for question in questions]
 
 
 def canary_bench(folder: Path, share: float) -> Bench:
@@ -201,7 +202,7 @@ def test_a_canary_answers_by_its_own_thresholds_while_the_champion_watches(folde
     """Users in the draw get the canary's score and thresholds, all others the champion's; the other is in shadow."""
     bench = canary_bench(folder, 0.3)
     decided = [
-        bench.scorer.score(Question(make_purchase(f"p-{n}", user_id=f"u-{n}")), soon()).decision for n in range(30)
+        scored(bench.scorer, Question(make_purchase(f"p-{n}", user_id=f"u-{n}")), soon()).decision for n in range(30)
     ]
     drawn = [Draw("canary:", 0.3).takes(f"u-{n}") for n in range(30)]
     assert [one.model_versions for one in decided] == [(2,) if taken else (1,) for taken in drawn]
@@ -217,7 +218,7 @@ def test_a_batch_under_a_canary_equals_single_scores(folder: Path) -> None:
     bench = canary_bench(folder, 0.4)
     questions = [Question(make_purchase(f"p-{n}", user_id=f"u-{n % 15}", amount_minor=n * 991)) for n in range(30)]
     batch = [one.decision for one in bench.scorer.score_many(questions, soon())]
-    single = [bench.scorer.score(question, soon()).decision for question in questions]
+    single = [scored(bench.scorer, question, soon()).decision for question in questions]
     assert [(one.purchase, one.score, one.scores, one.decision) for one in batch] == [
         (one.purchase, one.score, one.scores, one.decision) for one in single
     ]
@@ -248,7 +249,7 @@ def test_no_chance_softens_a_degraded_answer(folder: Path) -> None:
     """Without its profiles a purchase is decided by the stated rule, though all would-be declines are let through."""
     bench = Bench(folder, DeafStore, degraded_rule="decline", control_share=1.0)
     bench.go_live()
-    decided = bench.scorer.score(Question(make_purchase()), soon()).decision
+    decided = scored(bench.scorer, Question(make_purchase()), soon()).decision
     assert (decided.decision, decided.control, decided.control_share) == (Decision.DECLINE, False, 0.0)
 
 
@@ -256,14 +257,14 @@ def test_an_answer_does_not_wait_longer_for_durability_than_it_may(folder: Path)
     """The answer comes in time and says `recorded=false`; the write goes on, and a repeat finds the decision."""
     bench = Bench(folder, LazyStore)
     bench.go_live()
-    first = bench.scorer.score(Question(make_purchase(), record=True, record_by_s=time.monotonic() + 0.01), soon())
+    first = scored_and_recorded(bench.scorer, Question(make_purchase(), record_by_s=time.monotonic() + 0.01), soon())
     assert not first.decision.recorded
     assert first.decision.given_up == ("record",)
     assert bench.store.events("", 10).events == []
     bench.recorder.stop()
     (logged,) = bench.store.events("", 10).events
     assert logged.event.event_id == "p-1"
-    again = bench.scorer.score(Question(make_purchase()), soon())
+    again = scored(bench.scorer, Question(make_purchase()), soon())
     assert again.decision.recorded
     assert again.decision.score == first.decision.score
 
@@ -273,7 +274,7 @@ def test_writes_in_hand_are_bounded(folder: Path) -> None:
     bench = Bench(folder, LazyStore)
     bench.go_live()
     answers = [
-        bench.scorer.score(Question(make_purchase(f"p-{n}"), record=True, record_by_s=time.monotonic()), soon())
+        scored_and_recorded(bench.scorer, Question(make_purchase(f"p-{n}"), record_by_s=time.monotonic()), soon())
         for n in range(4)
     ]
     bench.recorder.stop()

@@ -15,6 +15,7 @@ from service.recorder import FAIR_S, Recorder
 from service.settings import BreakerSettings, LmdbSettings
 from service.store.lmdb import LmdbStore
 from service.store.protocol import Outcome, Status, Submission
+from tests.answers import recorded
 from tests.make import make_purchase
 
 SETTINGS = BreakerSettings(reads=4, bad_reads=2, open_ms=50, max_open_ms=50, good_reads=1)
@@ -58,7 +59,7 @@ def test_purchases_are_written_though_nobody_waits_for_them(store: StubbornStore
     recorder = Recorder(store, 2, 10, metrics, SETTINGS)
 
     def record(number: int) -> Outcome:
-        return recorder.record(Submission(make_purchase(f"p-{number}")), time.monotonic() + 10)
+        return recorded(recorder, Submission(make_purchase(f"p-{number}")), time.monotonic() + 10)
 
     assert [record(n).reason for n in range(2)] == ["stubborn"] * 2
     assert gauge(metrics, "record") == Standing.OPEN
@@ -78,7 +79,7 @@ def test_a_short_wait_says_nothing_about_the_store(store: StubbornStore) -> None
     metrics = Metrics()
     recorder = Recorder(store, 4, 10, metrics, SETTINGS)
     for number in range(6):
-        recorder.record(Submission(make_purchase(f"p-{number}")), time.monotonic())
+        recorded(recorder, Submission(make_purchase(f"p-{number}")), time.monotonic())
     assert gauge(metrics, "record") == Standing.CLOSED
     recorder.stop()
     store.close()
@@ -89,7 +90,7 @@ def test_a_stop_does_not_wait_longer_than_it_may(store: StubbornStore) -> None:
     store.takes_s = 0.3
     recorder = Recorder(store, 1, 10, Metrics(), SETTINGS)
     for number in range(5):
-        recorder.record(Submission(make_purchase(f"p-{number}")), time.monotonic())
+        recorded(recorder, Submission(make_purchase(f"p-{number}")), time.monotonic())
     assert recorder.stop(0.0) == 4
     assert recorder.stop() == 0
     assert store.calls == 1

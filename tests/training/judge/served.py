@@ -31,6 +31,7 @@ from service.served import Served
 from service.settings import LmdbSettings, RegistrySettings, ScoringSettings
 from service.store.lmdb import LmdbStore
 from service.store.protocol import Submission
+from tests.answers import scored_and_recorded
 from tests.make import NOW_MS, make_event, make_purchase
 from tests.registry.build import build_artifact
 from training.data.events import silent
@@ -115,7 +116,7 @@ def serve(store: LmdbStore, scorer: Scorer, begin: int, end: int) -> None:
             amount_minor=random.randint(100, 90_000),
         )
         soon_s = time.monotonic() + 30
-        scorer.score(Question(purchase, record=True, record_by_s=soon_s), soon_s)
+        scored_and_recorded(scorer, Question(purchase, record_by_s=soon_s), soon_s)
         if number % 7 == 0:
             known_ms = purchase.event_time_ms + 2 * DAY_MS
             fraud = make_event(EventKind.FRAUD_CONFIRMED, purchase_id=purchase.purchase_id, event_time_ms=known_ms)

@@ -1,0 +1,35 @@
+"""Answers of a scorer and outcomes of a recorder, waited for."""
+
+from __future__ import annotations
+
+from queue import SimpleQueue
+
+from service.recorder import Recorder
+from service.scorer import Question, Scored, Scorer
+from service.store.protocol import Outcome, Submission
+
+PATIENCE_S = 60.0
+
+
+def scored(scorer: Scorer, question: Question, deadline_s: float) -> Scored:
+    """Return the answer to a question that records nothing."""
+    answer = scorer.score(question, deadline_s)
+    assert answer is not None
+    return answer
+
+
+def scored_and_recorded(scorer: Scorer, question: Question, deadline_s: float) -> Scored:
+    """Return the answer to a question once its purchase is recorded, or its time is over; raises what it ends with."""
+    told: SimpleQueue[Scored | Exception] = SimpleQueue()
+    assert scorer.score(question._replace(tell=told.put), deadline_s) is None
+    answer = told.get(timeout=PATIENCE_S)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def recorded(recorder: Recorder, submission: Submission, deadline_s: float) -> Outcome:
+    """Return what a recorder tells of a submission."""
+    told: SimpleQueue[Outcome] = SimpleQueue()
+    recorder.record(submission, deadline_s, told.put)
+    return told.get(timeout=PATIENCE_S)
