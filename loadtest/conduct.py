@@ -26,6 +26,11 @@ LATE_S: Final = 1.0
 """Rest between stages beyond a call's deadline, in which the last answers come and are reported."""
 
 
+LINES_PER_WORKER: Final = 4
+"""Connections for each worker. The kernel gives each to some worker by chance: of two for each, most often one worker
+gets three quarters of the load."""
+
+
 class NotReady(Exception):
     """The service cannot be tested; the text says why."""
 
@@ -61,7 +66,7 @@ def conduct(trial: Trial, begin: Callable[[Stage], None], listener: Listener | N
                 empty=empty,
                 name=f"{name}-{number}",
                 seed=trial.seed + number,
-                lines=max(2, 2 * found["workers"] // trial.generators),
+                lines=max(LINES_PER_WORKER, LINES_PER_WORKER * found["workers"] // trial.generators),
                 deadline_ms=trial.deadline_ms,
                 spacing="constant" if trial.constant else "poisson",
                 mix=trial.mix,

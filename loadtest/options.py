@@ -54,7 +54,8 @@ def add_options(parser: Parser) -> None:
     add("--share", _PLAN.share, "That share.")
     add("--seconds", _PLAN.seconds, "How long calls are measured.")
     add("--warm-up", _PLAN.warm_up_s, "Seconds at the same rate before that, which do not count.")
-    add("--sla", "99:5,99.9:20", "Limits: percent of calls, and the milliseconds within which they are answered.")
+    add("--sla", "99:5,99.9:20", "Limits: percent of scores, and the milliseconds within which they are answered.")
+    add("--sla-durable", "99:25,99.9:100", "The same of calls that wait until something is durable.")
     add("--max-errors", _SLA.max_errors, "Calls that may end without an answer.")
     add("--whole-share", _SLA.whole_share, "Least share of answers that are not degraded, and recorded when asked to.")
     add("--arrivals", "poisson", "Spacing of calls.", choices=["poisson", "constant"])
@@ -88,7 +89,7 @@ def trial_of(options: argparse.Namespace, host: str) -> Trial:
             duplicate_share=options.duplicate_share,
             burst_share=options.burst_share,
         ),
-        sla=Sla(limits_of(options.sla), options.max_errors, options.whole_share),
+        sla=Sla(limits_of(options.sla), limits_of(options.sla_durable), options.max_errors, options.whole_share),
         generators=options.generators,
         deadline_ms=options.deadline_ms,
         constant=options.arrivals == "constant",

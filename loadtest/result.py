@@ -13,7 +13,7 @@ from typing import Any
 
 from loadtest.mix import EMPTY, RECORD, SCORE, SCORE_RECORD, Mix
 from loadtest.plan import Plan, Step
-from loadtest.sla import Judgement, Sla, judge
+from loadtest.sla import Judgement, Seen, Sla, judge
 from loadtest.tally import Key, Tally, total
 
 
@@ -52,7 +52,8 @@ class Result:
     @property
     def judgement(self) -> Judgement:
         """Return how it is judged."""
-        return judge(self.sla, self.calls, self.empties)
+        durable = total((self.of_kind(SCORE_RECORD), self.of_kind(RECORD)))
+        return judge(self.sla, Seen(self.of_kind(SCORE), durable, self.empties))
 
     def of_kind(self, kind: str) -> Tally:
         """Return the calls of one kind."""

@@ -1,5 +1,8 @@
 """The service level: what must hold of the calls of a run, and whether it did.
 
+Two promises, because two things take time. A score is computed, and the service answers for every microsecond of it.
+What is to be durable when it is answered waits for a disk besides, or for a cluster: `score(record=true)` and `Record`.
+
 A shared machine stalls by itself now and then, and a service cannot answer while it does. So every run calls an empty
 handler in the same seconds, through the same generator, and what that one misses too is nobody's fault: the run is
 void and says so. What the service misses and the empty handler holds, is the service's.
@@ -12,7 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from loadtest.tally import Tally
+from loadtest.tally import Tally, total
 
 
 class Verdict(IntEnum):
@@ -24,7 +27,7 @@ class Verdict(IntEnum):
 
 
 class Limit(NamedTuple):
-    """At least `share` of all calls are answered within `limit_ms`, from the instant at which they were due."""
+    """At least `share` of the calls are answered within `limit_ms`, from the instant at which they were due."""
 
     share: float
     limit_ms: float
@@ -32,14 +35,28 @@ class Limit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sla:
-    """What must hold of all calls together, of every kind of the mix."""
+    """What must hold of the calls of a run."""
 
     limits: tuple[Limit, ...] = (Limit(0.99, 5.0), Limit(0.999, 20.0))
+    """Of calls that wait for nothing but their score."""
+    durable_limits: tuple[Limit, ...] = (Limit(0.99, 25.0), Limit(0.999, 100.0))
+    """Of calls that wait until something is durable."""
     max_errors: int = 0
-    """Calls without an answer, of those that were late and of all others each."""
+    """Calls without an answer of all kinds, of those that were late and of all others each."""
     whole_share: float = 0.999
     """Answers that lack nothing: every profile was readable, and what was to be recorded is. Without it a service
     could hold the limits by answering `degraded` at once when its store is slow."""
+
+
+class Seen(NamedTuple):
+    """The calls of a run, by what they waited for."""
+
+    scores: Tally
+    """For nothing but the answer."""
+    durable: Tally
+    """Until something was durable."""
+    empties: Tally
+    """For the empty handler."""
 
 
 class Objective(NamedTuple):
@@ -65,19 +82,28 @@ LATE: Final = frozenset({"RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "UNSENT"})
 """Statuses of calls that were refused because too many waited, or given up because their time was over."""
 
 _CALLS_BEYOND: Final = 10
-"""Calls of the service that a limit must allow to be longer, for a share to say anything: 10,000 calls for 99.9 %."""
+"""Scores that a limit must allow to be longer, for a share to say anything: 10,000 of them for 99.9 %."""
 
 
-def judge(sla: Sla, calls: Tally, empties: Tally) -> Judgement:
+def judge(sla: Sla, seen: Seen) -> Judgement:
     """Judge the calls of a run by those that an empty handler got in the same seconds."""
-    limits = tuple(_limit(limit, calls, empties) for limit in sla.limits)
+    scores, durable, empties = seen
+    calls = total((scores, durable))
+    limits = (
+        *(_limit("scores", limit, scores, empties) for limit in sla.limits),
+        *(
+            _limit("calls that wait to be durable", limit, durable, empties)
+            for limit in sla.durable_limits
+            if durable.calls >= 1 / (1 - limit.share)
+        ),
+    )
     empty_in_time = all(one.empty_holds for one in limits) and not empties.errors
     objectives = (*limits, *_errors(sla.max_errors, calls, empties, empty_in_time), _whole(sla.whole_share, calls))
     strictest = max(limit.share for limit in sla.limits)
     wanted = round(_CALLS_BEYOND / (1 - strictest)), round(1 / (1 - strictest))
-    if calls.calls < wanted[0] or empties.calls < wanted[1]:
+    if scores.calls < wanted[0] or empties.calls < wanted[1]:
         sentence = (
-            f"{calls.calls:,} calls and {empties.calls:,} empty ones are too few to tell {strictest:.1%}: "
+            f"{scores.calls:,} scores and {empties.calls:,} empty calls are too few to tell {strictest:.1%}: "
             f"{wanted[0]:,} and {wanted[1]:,} are needed"
         )
         return Judgement(Verdict.VOID, sentence, objectives)
@@ -91,10 +117,10 @@ def judge(sla: Sla, calls: Tally, empties: Tally) -> Judgement:
     return Judgement(Verdict.VOID, sentence, objectives)
 
 
-def _limit(limit: Limit, calls: Tally, empties: Tally) -> Objective:
+def _limit(what: str, limit: Limit, calls: Tally, empties: Tally) -> Objective:
     (seen, holds), (empty_seen, empty_holds) = _within(limit, calls), _within(limit, empties)
     return Objective(
-        f"{100 * limit.share:g} % of calls within {limit.limit_ms:g} ms", seen, holds, empty_seen, empty_holds
+        f"{100 * limit.share:g} % of {what} within {limit.limit_ms:g} ms", seen, holds, empty_seen, empty_holds
     )
 
 

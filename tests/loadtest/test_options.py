@@ -51,6 +51,7 @@ def test_options_reach_the_parts() -> None:
 def test_limits_are_read_as_they_are_meant() -> None:
     """Percent become shares without binary crumbs."""
     assert limits_of("99:5,99.9:20") == Sla().limits
+    assert limits_of("99:25,99.9:100") == Sla().durable_limits
 
 
 @pytest.mark.parametrize("text", ["", "99", "99:x", "100:5", "99:0", "99:5,"])

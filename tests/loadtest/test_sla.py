@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.sla import Limit, Sla, Verdict, judge
+from loadtest.sla import Limit, Seen, Sla, Verdict, judge
 from loadtest.tally import Tally
 from tests.loadtest.make import tally
 
@@ -40,18 +40,33 @@ QUIET = tally(5_000)
 )
 def test_verdict(calls: Tally, empties: Tally, verdict: Verdict) -> None:
     """What the service misses and the empty handler holds fails; what both miss is void."""
-    assert judge(Sla(), calls, empties).verdict is verdict
+    assert judge(Sla(), Seen(calls, Tally(), empties)).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("durable", "verdict"),
+    [
+        pytest.param(tally(990, slow=10, slow_ms=99), Verdict.PASS, id="as many late as are allowed"),
+        pytest.param(tally(989, slow=11, slow_ms=99), Verdict.FAIL, id="one more than allowed"),
+        pytest.param(tally(9_980, slow=20, slow_ms=101), Verdict.FAIL, id="the 99.9 percent limit"),
+        pytest.param(tally(50, slow=49, slow_ms=99), Verdict.PASS, id="too few to tell"),
+        pytest.param(tally(10, UNAVAILABLE=1), Verdict.FAIL, id="one error"),
+    ],
+)
+def test_verdict_on_calls_that_wait_to_be_durable(durable: Tally, verdict: Verdict) -> None:
+    """They have limits of their own, errors and gaps count for all."""
+    assert judge(Sla(), Seen(tally(20_000), durable, QUIET)).verdict is verdict
 
 
 def test_call_without_an_answer_is_no_call_in_time() -> None:
     """A limit is a share of all calls that were due, not of those that were answered."""
     sla = Sla((Limit(0.99, 5.0),), max_errors=1_000)
-    assert judge(sla, tally(20_000, UNAVAILABLE=300), QUIET).verdict is Verdict.FAIL
+    assert judge(sla, Seen(tally(20_000, UNAVAILABLE=300), Tally(), QUIET)).verdict is Verdict.FAIL
 
 
 def test_sentence_names_what_was_missed() -> None:
     """A failed run says which promise was broken, and by how much."""
-    sentence = judge(Sla(), tally(20_000, UNAVAILABLE=2), QUIET).sentence
+    sentence = judge(Sla(), Seen(tally(20_000, UNAVAILABLE=2), Tally(), QUIET)).sentence
     assert sentence == "missed: at most 0 other errors: 2 UNAVAILABLE"
 
 
