@@ -16,6 +16,7 @@ from service.clock import Clock, EventClock, WallClock
 from service.decision_log import DecisionLog
 from service.edge import Edge
 from service.errors import StoreUnavailable
+from service.explainer import Explainer
 from service.exposure import refuse_exposure
 from service.ingester import Ingester
 from service.lineups import Lineups
@@ -67,6 +68,7 @@ class App:
         self._clock = clock = self._make_clock()
         ingester = Ingester(self.store, self.metrics, settings.breaker)
         self.recorder = recorder_of(self.store, settings, self.metrics)
+        self._explainer = Explainer(settings.scoring.max_explaining, self.metrics)
         scorer = Scorer(
             self.store,
             self.recorder,
@@ -74,6 +76,7 @@ class App:
             self.decision_log,
             clock,
             settings.scoring,
+            self._explainer,
             reads=reads_of(self.store, settings, self.metrics),
             listed=self.lists.of,
         )
@@ -133,6 +136,7 @@ class App:
         by_s = begun_s + self.settings.server.drain_s + KEEP_S
         self.server.drain()
         self._stopping.set()
+        self._explainer.stop()
         lost = self.recorder.stop(max(by_s - time.monotonic(), 0.0))
         if lost:
             _LOG.warning("purchases not recorded on shutdown; their callers know", count=lost)

@@ -21,6 +21,7 @@ from service.core.listing import Listing
 from service.core.profile import EMPTY, Image, newest_purchase_ms
 from service.core.row import row_of
 from service.errors import InvalidInput, NoModel, Violation
+from service.explainer import WORTH_S, Explainer
 from service.reading import Reads
 from service.recorder import Recorder
 from service.registry.lineup import Lineup
@@ -64,7 +65,9 @@ class Question(NamedTuple):
 
     purchase: Event
     tell: Tell | None = None
-    """Set = record the purchase, and tell the answer here: once that is durable, at `record_by_s` at the latest."""
+    """Who gets an answer that takes longer than a score; see `Scorer.score`. Without, it is not recorded."""
+    record: bool = False
+    """Whether the answer waits for the purchase to be durable, until `record_by_s`."""
     record_by_s: float = 0.0
     explain: bool = False
     with_features: bool = False
@@ -92,8 +95,8 @@ class _Made(NamedTuple):
     row: list[float]
     lineup: Lineup
     question: Question
+    deadline_s: float
     read_s: float
-    scored_s: float
 
 
 class Scorer:
@@ -107,6 +110,7 @@ class Scorer:
         decisions: Decisions,
         clock: Clock,
         settings: ScoringSettings,
+        explainer: Explainer,
         *,
         reads: Reads | None = None,
         listed: Listed = _nothing_listed,
@@ -119,18 +123,20 @@ class Scorer:
         self._decisions = decisions
         self._clock = clock
         self._settings = settings
+        self._explainer = explainer
         self._listed = listed
         self._control = Draw("control:", settings.control_share)
 
     def score(self, question: Question, deadline_s: float) -> Scored | None:
         """Answer one question before `deadline_s` on the monotonic clock; None when `question.tell` gets the answer.
 
-        That may be before it returns. One whose time is over is answered all the same, with what is at hand: whether
-        that is of use to anybody is the edge's to know. Raises NoModel, and InvalidInput when the purchase's id is
-        known with other content. Cost: one store read of five records, one row, one prediction per live version.
+        It does when the purchase is recorded, or reasons take long; maybe before this returns. One whose time is over
+        is answered all the same, with what is at hand: whether that is of use to anybody is the edge's to know. Raises
+        NoModel, and InvalidInput when the purchase's id is known with other content. Cost: one store read of five
+        records, one row, one prediction per live version.
         """
         lineup = self._lineup()
-        if question.tell is not None:
+        if question.record:
             self._clock.observe(question.purchase.event_time_ms)
         (view,) = self._reads.read((question.purchase,), self._left(deadline_s))
         return self._score(lineup, question, view, deadline_s, time.monotonic())
@@ -145,7 +151,7 @@ class Scorer:
         """
         lineup = self._lineup()
         for question in questions:
-            if question.tell is not None:
+            if question.record:
                 self._clock.observe(question.purchase.event_time_ms)
         views = self._reads.read([question.purchase for question in questions], self._left(min(deadlines_s)))
         read_s = time.monotonic()
@@ -196,13 +202,17 @@ class Scorer:
             else:
                 given_up.append("shadow")
         record = self._decide(lineup, purchase, view, row, scores, shadows)
-        self._explain(record, lineup, row, question, deadline_s, given_up)
         record.given_up = tuple(given_up)
-        made = _Made(record, row, lineup, question, read_s, time.monotonic())
-        if question.tell is None:
-            return self._finish(made, made.scored_s)
-        self._recorder.record(Submission(purchase, record), question.record_by_s, partial(self._written, made))
-        return None
+        made = _Made(record, row, lineup, question, deadline_s, read_s)
+        if not self._wants_reasons(made):
+            return self._kept(made)
+        if question.tell is None or lineup.explain_s < WORTH_S or not self._in_time(made):
+            self._explain(made)
+            return self._kept(made)
+        if self._explainer.take(partial(self._explain_aside, made)):
+            return None
+        record.given_up += ("explanations",)
+        return self._kept(made)
 
     def _score_alike(
         self, lineup: Lineup, questions: Sequence[Question], views: Sequence[View], deadline_s: float, read_s: float
@@ -224,10 +234,12 @@ class Scorer:
             record = self._decide(
                 lineup, question.purchase, view, row, [raw[at] for raw in answers], [raw[at] for raw in shadows]
             )
-            self._explain(record, lineup, row, question, deadline_s, given_up)
             record.given_up = tuple(given_up)
+            made = _Made(record, row, lineup, question, deadline_s, read_s)
+            if self._wants_reasons(made):
+                self._explain(made)
             scored_s = time.monotonic()
-            results.append(self._finish(_Made(record, row, lineup, question, read_s, scored_s), scored_s))
+            results.append(self._finish(made, scored_s, scored_s))
         return results
 
     def _lineup(self) -> Lineup:
@@ -309,37 +321,58 @@ class Scorer:
             score_decision=by_score,
         )
 
-    def _explain(
-        self,
-        record: DecisionRecord,
-        lineup: Lineup,
-        row: list[float],
-        question: Question,
-        deadline_s: float,
-        given_up: list[str],
-    ) -> None:
-        if not question.explain and (record.decision is Decision.APPROVE or not self._settings.explain_decisions):
-            return
-        room = self._settings.max_reasons - len(record.reasons)
-        if not room:
-            return
-        if time.monotonic() + lineup.explain_s > deadline_s:
-            given_up.append("explanations")
-            return
-        record.reasons += tuple(lineup.reasons(row, room))
+    def _wants_reasons(self, made: _Made) -> bool:
+        """Tell whether features are to be named beside the rules."""
+        record = made.record
+        if not made.question.explain and (record.decision is Decision.APPROVE or not self._settings.explain_decisions):
+            return False
+        return len(record.reasons) < self._settings.max_reasons
 
-    def _written(self, made: _Made, outcome: Outcome) -> None:
+    def _in_time(self, made: _Made) -> bool:
+        return time.monotonic() + made.lineup.explain_s <= made.deadline_s
+
+    def _explain(self, made: _Made) -> None:
+        """Name the features that moved the score, or give that up."""
+        record = made.record
+        if self._in_time(made):
+            record.reasons += tuple(made.lineup.reasons(made.row, self._settings.max_reasons - len(record.reasons)))
+        else:
+            record.given_up += ("explanations",)
+
+    def _explain_aside(self, made: _Made) -> None:
+        """Explain an answer while others are answered, and go on with it."""
+        tell = made.question.tell
+        assert tell is not None, "who waits in place is not told"
+        answer: Scored | Exception | None
+        try:
+            self._explain(made)
+            answer = self._kept(made)
+        except Exception as error:  # noqa: BLE001  the edge knows what its caller may learn
+            answer = error
+        if answer is not None:
+            tell(answer)
+
+    def _kept(self, made: _Made) -> Scored | None:
+        """Return an answer, or begin to record its purchase first."""
+        scored_s = time.monotonic()
+        if not made.question.record:
+            return self._finish(made, scored_s, scored_s)
+        submission = Submission(made.record.purchase, made.record)
+        self._recorder.record(submission, made.question.record_by_s, partial(self._written, made, scored_s))
+        return None
+
+    def _written(self, made: _Made, scored_s: float, outcome: Outcome) -> None:
         """Tell an answer, now that it is known what became of its purchase."""
         tell = made.question.tell
-        assert tell is not None, "who does not record is not told"
+        assert tell is not None, "who records is told"
         answer: Scored | Exception
         try:
-            answer = self._recorded(made, outcome)
+            answer = self._recorded(made, scored_s, outcome)
         except Exception as error:  # noqa: BLE001  the edge knows what its caller may learn
             answer = error
         tell(answer)
 
-    def _recorded(self, made: _Made, outcome: Outcome) -> Scored:
+    def _recorded(self, made: _Made, scored_s: float, outcome: Outcome) -> Scored:
         """Return an answer by what became of its purchase; raises InvalidInput when it was refused."""
         if outcome.status is Status.REJECTED:
             raise InvalidInput([Violation(outcome.field, outcome.reason)])
@@ -351,11 +384,11 @@ class Scorer:
         else:
             # The write may still be under way, and what it keeps of the decision is not to change.
             made = made._replace(record=replace(record, given_up=(*record.given_up, "record")))
-        return self._finish(made, time.monotonic())
+        return self._finish(made, scored_s, time.monotonic())
 
-    def _finish(self, made: _Made, replied_s: float) -> Scored:
+    def _finish(self, made: _Made, scored_s: float, replied_s: float) -> Scored:
         """Hand an answer to the decision log, and return it."""
-        record, row, lineup, question, read_s, scored_s = made
+        record, row, lineup, question, _, read_s = made
         self._decisions.put(
             Served(record, question.arrived_s, question.begun_s, read_s, scored_s, replied_s, question.traceparent)
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 import grpc
@@ -136,9 +137,10 @@ class Servicer:
         if request.record and self._edge.gate is not None:
             self._edge.gate.require(arrival.caller, "record")
         traceparent = self._edge.traceparent(arrival.metadata)
-        question = self._question(request, "", (arrival.arrived_s, begun_s, traceparent))
-        if request.record:
-            question = question._replace(tell=_replying(tell), record_by_s=self._record_by(arrival))
+        record_by_s = self._record_by(arrival) if request.record else 0.0
+        question = self._question(
+            request, "", (arrival.arrived_s, begun_s, traceparent), partial(_tell_reply, tell), record_by_s
+        )
         # One that waited through our own budget is late, and still of use while its caller waits.
         return question, min(arrival.arrived_s + self._budget_s - self._reserve_s, caller_by_s)
 
@@ -160,13 +162,20 @@ class Servicer:
             raise BudgetSpent("the deadline had passed before the call was begun")
         return begun_s + budget_s - self._reserve_s
 
-    def _question(self, request: pb.ScoreRequest, prefix: str, call: tuple[float, float, str]) -> Question:
+    def _question(
+        self,
+        request: pb.ScoreRequest,
+        prefix: str,
+        call: tuple[float, float, str],
+        tell: Callable[[Scored | Exception], None] | None = None,
+        record_by_s: float = 0.0,
+    ) -> Question:
         """Read what is asked; `call` is when it came, when work on it began, and its trace."""
         wrong = list(mistyped(request, prefix))
         if wrong:
             raise InvalidInput(wrong)
         purchase = self._reader.purchase(request.purchase, self._clock.now_ms(), f"{prefix}purchase")
-        return Question(purchase, None, 0.0, request.explain, request.with_features, *call)
+        return Question(purchase, tell, request.record, record_by_s, request.explain, request.with_features, *call)
 
     def _event(self, message: pb.Event) -> Event | InvalidInput:
         try:
@@ -252,18 +261,14 @@ def _reply(scored: Scored) -> bytes:
     return _answer(scored).SerializeToString()
 
 
-def _replying(tell: Tell) -> Callable[[Scored | Exception], None]:
-    """Return who turns an answer into the reply, and tells that."""
-
-    def tell_reply(scored: Scored | Exception) -> None:
-        reply: bytes | Exception
-        try:
-            reply = _reply(scored) if isinstance(scored, Scored) else scored
-        except Exception as error:  # noqa: BLE001  the lane knows what the caller may learn
-            reply = error
-        tell(reply)
-
-    return tell_reply
+def _tell_reply(tell: Tell, scored: Scored | Exception) -> None:
+    """Turn an answer into the reply, and tell that."""
+    reply: bytes | Exception
+    try:
+        reply = _reply(scored) if isinstance(scored, Scored) else scored
+    except Exception as error:  # noqa: BLE001  the lane knows what the caller may learn
+        reply = error
+    tell(reply)
 
 
 def _answer(scored: Scored) -> pb.ScoreResponse:

@@ -107,6 +107,9 @@ class ScoringSettings(Section):
     )
     max_reasons: Count = Field(5, le=50, description="Reasons in one answer.")
     explain_decisions: bool = Field(True, description="Work out reasons also unasked when the decision is not APPROVE.")
+    max_explaining: Count = Field(
+        16, description="Answers that may wait for their reasons; beyond it they go without, which is counted."
+    )
     control_share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
         0.0,
         description="Share of the would-be declines that are let through by chance, so that their truth becomes known.",

@@ -21,8 +21,8 @@ def scored(scorer: Scorer, question: Question, deadline_s: float) -> Scored:
 def scored_and_recorded(scorer: Scorer, question: Question, deadline_s: float) -> Scored:
     """Return the answer to a question once its purchase is recorded, or its time is over; raises what it ends with."""
     told: SimpleQueue[Scored | Exception] = SimpleQueue()
-    assert scorer.score(question._replace(tell=told.put), deadline_s) is None
-    answer = told.get(timeout=PATIENCE_S)
+    at_once = scorer.score(question._replace(record=True, tell=told.put), deadline_s)
+    answer = told.get(timeout=PATIENCE_S) if at_once is None else at_once
     if isinstance(answer, Exception):
         raise answer
     return answer

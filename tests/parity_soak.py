@@ -31,6 +31,7 @@ from service.core.event import Event, EventKind
 from service.core.features import FEATURES
 from service.core.profile import Habits
 from service.decision_log import DecisionLog
+from service.explainer import Explainer
 from service.metrics import Metrics
 from service.recorder import Recorder
 from service.registry.promotion import promote, set_challengers
@@ -73,7 +74,8 @@ class Traffic:
         scoring = ScoringSettings(decision_queue=1_000_000)
         self._log = DecisionLog(store, scoring, metrics)
         self._recorder = Recorder(store, THREADS, 10 * THREADS, metrics)
-        self._scorer = Scorer(store, self._recorder, self._watcher, self._log, EventClock(0), scoring)
+        self._explainer = Explainer(THREADS, metrics)
+        self._scorer = Scorer(store, self._recorder, self._watcher, self._log, EventClock(0), scoring, self._explainer)
         self._keep_lineup()
 
     def play(self, path: Path, seed: int) -> None:
@@ -107,6 +109,7 @@ class Traffic:
             worker.start()
         for worker in workers:
             worker.join()
+        self._explainer.stop()
         self._recorder.stop()
         assert self._log.stop(10 * PATIENCE_S) == 0, "decisions were not kept"
         if failures:

@@ -23,6 +23,7 @@ from rich.table import Table
 from service.clock import EventClock
 from service.core.decision import DecisionRecord
 from service.core.row import row_of
+from service.explainer import Explainer
 from service.metrics import Metrics
 from service.pb import fraud_pb2 as pb
 from service.recorder import Recorder
@@ -73,7 +74,7 @@ def parts(store: LmdbStore, watcher: Watcher, calls: int) -> dict[str, float]:
     assert lineup is not None
     metrics, kept, scored = Metrics(), Kept(), purchases()
     clock, recorder = EventClock(NOW_MS), Recorder(store, 1, 1, metrics)
-    scorer = Scorer(store, recorder, watcher, kept, clock, ScoringSettings())
+    scorer = Scorer(store, recorder, watcher, kept, clock, ScoringSettings(), Explainer(1, metrics))
     questions = [Question(one) for one in scored]
     requests = [request_of(one) for one in scored]
     views = [store.read((one,), 1.0)[0].images for one in scored]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -13,13 +15,14 @@ from service.core.decision import Decision, DecisionRecord, MissingCause
 from service.core.draw import Draw
 from service.core.event import KINDS, EntityKind, Event
 from service.errors import NoModel
+from service.explainer import Explainer
 from service.metrics import Metrics
 from service.recorder import Recorder
 from service.registry.lineup_file import CanaryAnswer, Change, LineupSpec, change_lineup
 from service.registry.manifest import ThresholdChoice
 from service.registry.promotion import promote, set_challengers
 from service.registry.watcher import Watcher
-from service.scorer import Question, Scorer
+from service.scorer import Question, Scored, Scorer
 from service.served import Served
 from service.settings import LmdbSettings, RegistrySettings, ScoringSettings
 from service.store.lmdb import LmdbStore
@@ -84,11 +87,15 @@ class Bench:
         self.metrics = Metrics()
         settings = ScoringSettings(**scoring)
         self.recorder = Recorder(self.store, 2, 2, self.metrics)
-        self.scorer = Scorer(self.store, self.recorder, self.watcher, self.kept, EventClock(NOW_MS), settings)
+        self.explainer = Explainer(settings.max_explaining, self.metrics)
+        self.scorer = Scorer(
+            self.store, self.recorder, self.watcher, self.kept, EventClock(NOW_MS), settings, self.explainer
+        )
 
-    def go_live(self) -> None:
+    def go_live(self, *, trees: int = 20, leaves: int = 7) -> None:
         """Publish and promote a version."""
-        promote(self.registry, build_artifact(self.registry), "a test", "first version")
+        version = build_artifact(self.registry, trees=trees, leaves=leaves)
+        promote(self.registry, version, "a test", "first version")
         self.watcher.refresh()
 
 
@@ -251,6 +258,49 @@ def test_no_chance_softens_a_degraded_answer(folder: Path) -> None:
     bench.go_live()
     decided = scored(bench.scorer, Question(make_purchase()), soon()).decision
     assert (decided.decision, decided.control, decided.control_share) == (Decision.DECLINE, False, 0.0)
+
+
+def told(bench: Bench, question: Question) -> Scored:
+    """Return the answer that is told, not returned."""
+    answers: SimpleQueue[Scored | Exception] = SimpleQueue()
+    assert bench.scorer.score(question._replace(tell=answers.put), soon()) is None
+    answer = answers.get(timeout=30)
+    assert isinstance(answer, Scored)
+    return answer
+
+
+def test_long_reasons_are_worked_out_beside_the_calls(folder: Path) -> None:
+    """The thread that scores goes on; whoever asked is told the same reasons, and finds them recorded if asked to."""
+    bench = Bench(folder, LmdbStore)
+    bench.go_live(trees=300, leaves=31)
+    here = scored(bench.scorer, Question(make_purchase(), explain=True), soon()).decision
+    assert here.reasons
+    assert told(bench, Question(make_purchase(), explain=True)).decision.reasons == here.reasons
+    recording = Question(make_purchase(), explain=True, record=True, record_by_s=soon())
+    assert told(bench, recording).decision.recorded
+    assert scored(bench.scorer, Question(make_purchase()), soon()).decision.reasons == here.reasons
+    assert [one.given_up for one in bench.kept.records] == [()] * 3
+
+
+def test_answers_that_wait_for_reasons_are_bounded(folder: Path) -> None:
+    """Beyond the bound an answer goes without them, at once, and says so."""
+    bench = Bench(folder, LmdbStore, max_explaining=1)
+    bench.go_live(trees=300, leaves=31)
+    go_on = threading.Event()
+    begun = threading.Event()
+
+    def busy() -> None:
+        begun.set()
+        go_on.wait(30)
+
+    assert bench.explainer.take(busy)
+    assert begun.wait(30)
+    assert bench.explainer.take(busy)
+    hurried = bench.scorer.score(Question(make_purchase(), tell=lambda _: None, explain=True), soon())
+    assert hurried is not None
+    assert (hurried.decision.reasons, hurried.decision.given_up) == ((), ("explanations",))
+    go_on.set()
+    bench.explainer.stop()
 
 
 def test_an_answer_does_not_wait_longer_for_durability_than_it_may(folder: Path) -> None:

@@ -18,6 +18,7 @@ from service.core.decision import DecisionRecord
 from service.core.event import EventKind
 from service.core.features import BY_NAME
 from service.core.windows import DAY_MS, HOUR_MS
+from service.explainer import Explainer
 from service.metrics import Metrics
 from service.recorder import Recorder
 from service.registry.lineup_file import CanaryAnswer, Change, LineupSpec, change_lineup
@@ -77,7 +78,8 @@ def serve_market(folder: Path, policy: str = "") -> None:
     watcher = Watcher(RegistrySettings(path=registry), "attempts", lambda: NOW_MS)
     kept, metrics = Kept(), Metrics()
     recorder = Recorder(store, 8, 8, metrics)
-    scorer = Scorer(store, recorder, watcher, kept, EventClock(0), ScoringSettings(explain_decisions=False))
+    settings, explainer = ScoringSettings(explain_decisions=False), Explainer(1, metrics)
+    scorer = Scorer(store, recorder, watcher, kept, EventClock(0), settings, explainer)
     watcher.refresh()
     for begin, end in ((0, PURCHASES // 2), (PURCHASES // 2, PURCHASES)):
         lineup = watcher.lineup
@@ -87,6 +89,7 @@ def serve_market(folder: Path, policy: str = "") -> None:
         change_lineup(registry, lambda *_: CANARY)
         watcher.refresh()
     store.put_decisions(kept.records)
+    explainer.stop()
     recorder.stop()
     take_snapshot(store, folder / "snapshots", ExportOptions("attempts", "EUR", 0), datetime.now(UTC), silent)
     store.close()
