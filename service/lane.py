@@ -129,9 +129,19 @@ class Lane(Generic[_Request]):
     # --- the loop -------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        self._ask()
+        while True:
+            try:
+                self._serve()
+            except Exception:  # noqa: BLE001  a worker whose lane has ended serves nobody, and looks well
+                _LOG.exception("lane goes on", method=self._method.path)
+            else:
+                return
+
+    def _serve(self) -> None:
+        """Take calls and answer them until the queue is shut."""
         poll, waiting, refused = self._queue.poll, self._waiting, self._refused
         taken, since_s = 0, 0.0
-        self._ask()
         while True:
             todo = bool(waiting or refused)
             event = poll(_LOOK if todo else None) if taken < _TURN or not todo else None

@@ -20,7 +20,7 @@ from service.core.event import KINDS, EntityKey, EntityKind, Event
 from service.core.listing import Listing
 from service.core.profile import EMPTY, Image, newest_purchase_ms
 from service.core.row import row_of
-from service.errors import InvalidInput, NoModel, Violation
+from service.errors import FraudError, InvalidInput, NoModel, Violation
 from service.explainer import WORTH_S, Explainer
 from service.reading import Reads
 from service.recorder import Recorder
@@ -159,6 +159,8 @@ class Scorer:
         for question, view, deadline_s in zip(questions, views, deadlines_s, strict=True):
             try:
                 answers.append(self._score(lineup, question, view, deadline_s, read_s))
+            except FraudError as error:
+                answers.append(error.with_traceback(None))  # with it, it would hold all of them in a circle
             except Exception as error:  # noqa: BLE001  the edge knows what its caller may learn; others go on
                 answers.append(error)
         return answers

@@ -15,6 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from service.edge import Edge
+from service.edge_settings import ServerSettings
 from service.errors import BadSetting
 from service.guard import Guard
 from service.lane import Lane
@@ -29,6 +30,14 @@ MODELS = pb.DESCRIPTOR.services_by_name["Models"].full_name
 
 SETTLE_S: Final = 0.1
 """Seconds between giving up the port and telling callers to go: connections that were being made are made."""
+
+MAX_UNREQUESTED_S: Final = 1
+"""Seconds, a whole number, after which a call that none of our threads has seen yet is cancelled.
+
+gRPC keeps calls until they are asked for, in a queue that has no other bound: whoever begins calls, takes them back
+and connects anew fills the memory with 11 kB for each, faster than they can be refused; 30 seconds, if nobody says.
+A caller's own bound is far less than this second, and one that is cancelled may ask again.
+"""
 
 _DESCRIPTORS: Final = Path("/proc/self/fd")
 
@@ -49,15 +58,7 @@ class Server:
             ThreadPoolExecutor(server.threads, thread_name_prefix="call"),
             handlers=servicer.handlers(),
             interceptors=[Guard(edge, self._refuses)],
-            options=[
-                ("grpc.so_reuseport", 1),
-                ("grpc.max_concurrent_streams", server.max_calls_per_connection),
-                ("grpc.max_receive_message_length", server.max_message_bytes),
-                ("grpc.max_connection_age_ms", server.max_connection_age_s * 1000),
-                ("grpc.max_connection_age_grace_ms", server.drain_s * 1000),
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-                ("grpc.keepalive_permit_without_calls", 1),
-            ],
+            options=core_options(server),
             maximum_concurrent_rpcs=server.max_concurrent_calls,
         )
         method = servicer.lane_method(store_blocks=settings.store.kind == "aerospike")
@@ -110,6 +111,20 @@ class Server:
         time.sleep(SETTLE_S)
         self._server.stop(self._drain_s).wait()
         self.lane.stop()
+
+
+def core_options(settings: ServerSettings) -> list[tuple[str, int]]:
+    """Return the bounds that gRPC's core keeps by itself; one that it does not know it passes over in silence."""
+    return [
+        ("grpc.so_reuseport", 1),
+        ("grpc.max_concurrent_streams", settings.max_calls_per_connection),
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_connection_age_ms", settings.max_connection_age_s * 1000),
+        ("grpc.max_connection_age_grace_ms", settings.drain_s * 1000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.server_max_unrequested_time_in_server", MAX_UNREQUESTED_S),
+    ]
 
 
 def _stop_listening(port: int) -> None:

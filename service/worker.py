@@ -15,6 +15,7 @@ from typing import Final
 
 from service.app import App
 from service.exit_codes import ExitCode
+from service.heap import keep_small
 from service.logs import configure
 from service.settings import Settings
 from service.telemetry.reports import Reports
@@ -40,6 +41,7 @@ def work(settings: Settings, *, reporting: bool = False, lifeline: int | None = 
     `lifeline` is a descriptor whose end ends it. The process ends within `server.drain_s` + `STOP_S` of being
     told, also while it starts. Call it in the main thread, as its last act. Raises BadSetting.
     """
+    keep_small()
     configure(settings.log_level)
     sys.setswitchinterval(SWITCH_S)
     told = Told(lifeline)

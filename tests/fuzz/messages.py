@@ -6,6 +6,7 @@ Half of what is made parses, so that it reaches what stands behind the parser; t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -72,6 +73,29 @@ class Fuzzer:
             if len(data) < 1000:
                 self._earlier[random.randrange(len(self._earlier))] = data
             yield Call(path, data, self._metadata(), 0.002 if random.random() < 0.01 else 10.0)
+
+    def largest(self, events: int, purchases: int) -> Iterator[Call]:
+        """Make calls with as many events and purchases as one may have; what they hold is right."""
+        for number in count():
+            bought = [
+                pb.Purchase(
+                    purchase_id=f"largest-{number}-{at}",
+                    user_id=self._id("u"),
+                    seller_id=self._id("s"),
+                    item_id=self._id("i"),
+                    card_hash=self._id("c"),
+                    amount_minor=1999,
+                    event_time_ms=self._now_ms,
+                )
+                for at in range(max(events, purchases))
+            ]
+            record = pb.RecordRequest(events=[pb.Event(purchase=one) for one in bought[:events]])
+            score = pb.ScoreBatchRequest(
+                requests=[pb.ScoreRequest(purchase=one, explain=True, with_features=True) for one in bought[:purchases]]
+            )
+            # Twice each: what is known already is told with all that is known of it.
+            for path, message in (("EventIngest/Record", record), ("FraudScoring/ScoreBatch", score)) * 2:
+                yield Call(f"/fraud.v1.{path}", message.SerializeToString(), self._authorized, 60.0)
 
     # --- messages that parse --------------------------------------------------------------------
 

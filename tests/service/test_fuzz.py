@@ -22,7 +22,7 @@ from tests.make import NOW_MS
 
 def test_nothing_breaks_and_nothing_is_told(tmp_path: Path) -> None:
     """No INTERNAL, no restart, no changed answer, no error in the log, and no id in the log or in an error."""
-    _, result = soak(tmp_path, messages=3000, connections=200, seed=7)
+    _, result = soak(tmp_path, messages=2500, connections=200, warm_up=500, seed=7, rest_s=0.0)
     assert result | {"log_lines": 0} == {
         "answers_the_same": True,
         "exit_code": 0,
