@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from service.errors import BadSetting
 from service.settings import RetentionSettings
 from service.store.protocol import Entry, Store
+from service.tail import Known, is_same, known_decision, known_event, known_held
+from service.vault import connected, reveal, vault_path
 from service.verified import ReadTo, newest_verified
 
 PAGE_ENTRIES: Final = 1000
@@ -32,10 +35,9 @@ class Retained(NamedTuple):
 
 
 class _Logged(NamedTuple):
-    """An entry of a log: where it stands, its id, and the times that a snapshot's mark and retention go by."""
+    """An entry of a log: where it stands, its id, and the time that retention goes by."""
 
     entry: Entry
-    event_time_ms: int
     known_ms: int
 
 
@@ -49,6 +51,8 @@ class _Page(NamedTuple):
 class _Log(NamedTuple):
     name: str
     page: Callable[[str, int], _Page]
+    tail: Callable[[str, int], list[tuple[int, Known]]]
+    """Entries after a cursor, and where each stands."""
     drop: Callable[[Sequence[Entry]], None]
 
 
@@ -63,10 +67,11 @@ def retain(store: Store, settings: RetentionSettings, now_ms: int, tell: Callabl
     events = decisions = 0
     snapshot = ""
     if settings.events_days or settings.decisions_days:
-        verified = newest_verified(_folder(settings))
+        folder = _folder(settings)
+        verified = newest_verified(folder)
         snapshot = verified.id
-        events = run.cut(_event_log(store), settings.events_days, verified.events)
-        decisions = run.cut(_decision_log(store), settings.decisions_days, verified.decisions)
+        events = run.cut(_event_log(store), settings.events_days, verified.events, folder)
+        decisions = run.cut(_decision_log(store), settings.decisions_days, verified.decisions, folder)
     changes = 0
     if settings.lists_audit_days:
         changes = store.listings.drop_changes(now_ms - settings.lists_audit_days * _DAY_MS, settings.max_entries)
@@ -78,11 +83,11 @@ class _Run(NamedTuple):
     now_ms: int
     tell: Callable[[int], object]
 
-    def cut(self, log: _Log, days: int, held: ReadTo) -> int:
+    def cut(self, log: _Log, days: int, held: ReadTo, folder: Path) -> int:
         """Take the beginning of a log out, as far as it is old enough and held; return how many went."""
         if not days or not held.tail_rows:
             return 0
-        _check_is_of(log, held)
+        _check_is_of(log, held, folder)
         before_ms, last_place = self.now_ms - days * _DAY_MS, _place(held.tail_cursor)
         gone, cursor = 0, ""
         while gone < self.max_entries:
@@ -110,39 +115,54 @@ def _folder(settings: RetentionSettings) -> Path:
     return settings.verified_snapshots
 
 
-def _check_is_of(log: _Log, held: ReadTo) -> None:
-    """Raise BadSetting unless the last entry that the snapshot holds is the one that stands there in this store."""
-    page = log.page(held.tail_cursor, held.tail_rows)
-    there = [one for one in page.entries if one.entry.place <= _place(held.cursor)]
-    if not there or (there[-1].event_time_ms, there[-1].known_ms) != (held.event_time_ms, held.ingest_time_ms):
-        raise BadSetting(
-            f"setting retention.verified_snapshots: the last of the {log.name} that the snapshot holds is not in this "
-            "store: take and verify a new snapshot, and see that the folder is this store's"
-        )
+def _check_is_of(log: _Log, held: ReadTo, folder: Path) -> None:
+    """Raise BadSetting unless the last entries that the snapshot holds are those that stand there in this store.
+
+    Some may be gone, forgotten with a person. Cost: one page of the log, and a look into the vault for each of its ids.
+    """
+    end = _place(held.cursor)
+    there = [known for place, known in log.tail(held.tail_cursor, held.tail_rows) if place <= end]
+    with connected(vault_path(folder)) as vault:
+        exported = [known_held(one, partial(reveal, vault)) for one in held.tail]
+    reached = log.page(str(end - 1) if end > 1 else "", 1).cursor
+    if there and _place(reached) >= end and is_same(there, exported):
+        return
+    raise BadSetting(
+        f"setting retention.verified_snapshots: the last of the {log.name} that the snapshot holds is not in this "
+        "store: take and verify a new snapshot, and see that the folder is this store's"
+    )
 
 
 def _event_log(store: Store) -> _Log:
     def page(cursor: str, limit: int) -> _Page:
         found = store.events(cursor, limit)
         entries = [
-            _Logged(Entry(place, one.event.event_id), one.event.event_time_ms, one.event.ingest_time_ms)
+            _Logged(Entry(place, one.event.event_id), one.event.ingest_time_ms)
             for place, one in zip(found.places, found.events, strict=True)
         ]
         return _Page(entries, found.cursor, [Entry(place, event.event_id) for place, event in found.given_up])
 
-    return _Log("events", page, store.drop_events)
+    def tail(cursor: str, limit: int) -> list[tuple[int, Known]]:
+        found = store.events(cursor, limit)
+        return list(zip(found.places, map(known_event, found.events), strict=True))
+
+    return _Log("events", page, tail, store.drop_events)
 
 
 def _decision_log(store: Store) -> _Log:
     def page(cursor: str, limit: int) -> _Page:
         found = store.decision_log(cursor, limit)
         entries = [
-            _Logged(Entry(place, one.purchase.purchase_id), one.purchase.event_time_ms, one.decided_at_ms)
+            _Logged(Entry(place, one.purchase.purchase_id), one.decided_at_ms)
             for place, one in zip(found.places, found.decisions, strict=True)
         ]
         return _Page(entries, found.cursor, [])
 
-    return _Log("decisions", page, store.drop_decisions)
+    def tail(cursor: str, limit: int) -> list[tuple[int, Known]]:
+        found = store.decision_log(cursor, limit)
+        return list(zip(found.places, map(known_decision, found.decisions), strict=True))
+
+    return _Log("decisions", page, tail, store.drop_decisions)
 
 
 def _place(cursor: str) -> int:

@@ -46,6 +46,9 @@ SELECT kind, id FROM pseudonym WHERE number IN mine OR owner IN mine
 """
 """Purchases and events of a user, and events about those purchases."""
 
+_NUMBER_DIGITS: Final = 10
+"""Digits of the row's number in a pseudonym, behind the letter of its kind and an underscore."""
+
 _WAIT_S: Final = 60.0
 _CACHE_KIB: Final = 1 << 16
 _PRIVATE_FILE: Final = 0o600
@@ -78,6 +81,15 @@ def connected(path: Path, *, writing: bool = False) -> Iterator[sqlite3.Connecti
             yield connection
     except (sqlite3.Error, OSError) as error:
         raise BadSetting(f"vault {path}: {error}") from error
+
+
+def reveal(connection: sqlite3.Connection, pseudonym: str) -> str | None:
+    """Return the id that a pseudonym stands for, None when it leads nowhere. Cost: some 10 µs."""
+    number, tail = pseudonym[2 : 2 + _NUMBER_DIGITS], pseudonym[2 + _NUMBER_DIGITS :]
+    row = connection.execute("SELECT kind, id, tail FROM pseudonym WHERE number = ?", (int(number, 16),)).fetchone()
+    if row is None or f"{ID_KINDS[row[0] - 1][0]}_" != pseudonym[:2] or bytes(row[2]).hex() != tail:
+        return None
+    return str(row[1])
 
 
 def forget_person(

@@ -1,12 +1,14 @@
 """Which snapshot of a folder is verified, and how far it holds the logs of its store.
 
 `python -m training verify` leaves a mark beside the manifest of each snapshot in which it finds nothing wrong. It
-counts while the manifest is the one that was verified and all files have their sizes.
+counts while the manifest is the one that was verified and all files have their sizes. It also holds the last entries
+of both logs, under pseudonyms, so that who has no Parquet can tell whose snapshot it is.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -24,18 +26,24 @@ class _Read(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
+class Held(_Read):
+    """An entry of a log as a snapshot holds it: `service.tail` says which values and ids, in what order."""
+
+    values: tuple[int | str | None, ...]
+    pseudonyms: tuple[str | None, ...]
+    """Of its ids; "" where it has none, None for an event id that follows from the rest."""
+
+
 class ReadTo(_Read):
     """How far a log was read; see `training.snapshot.manifest.LogMark`.
 
-    `tail_cursor` is where the last piece began that gave entries; the times are those of its last entry, the second
-    one when it was decided for decisions.
+    `tail_cursor` is where the last piece began that gave entries, `tail` what those are, oldest first.
     """
 
     cursor: str
     tail_cursor: str
     tail_rows: int
-    event_time_ms: int
-    ingest_time_ms: int
+    tail: tuple[Held, ...] = ()
 
 
 class _File(_Read):
@@ -60,6 +68,8 @@ class VerifiedSnapshot(_Read):
 class _Mark(_Read):
     content_sha256: str
     verified_at: AwareDatetime
+    events: tuple[Held, ...]
+    decisions: tuple[Held, ...]
 
 
 def mark_path(folder: Path, id_: str) -> Path:
@@ -67,9 +77,10 @@ def mark_path(folder: Path, id_: str) -> Path:
     return folder / "manifests" / f"{id_}.verified"
 
 
-def mark_of(content_sha256: str, now: datetime) -> bytes:
-    """Return the mark of a snapshot with this content that was found whole."""
-    return _Mark(content_sha256=content_sha256, verified_at=now).model_dump_json().encode()
+def mark_of(content_sha256: str, now: datetime, events: Iterable[Held], decisions: Iterable[Held]) -> bytes:
+    """Return the mark of a snapshot with this content, and these tails of its logs, that was found whole."""
+    mark = _Mark(content_sha256=content_sha256, verified_at=now, events=tuple(events), decisions=tuple(decisions))
+    return mark.model_dump_json().encode()
 
 
 def newest_verified(folder: Path) -> VerifiedSnapshot:
@@ -93,7 +104,11 @@ def _verified(folder: Path, id_: str) -> VerifiedSnapshot | None:
         snapshot = VerifiedSnapshot.model_validate_json((folder / "manifests" / f"{id_}.json").read_bytes())
     except (OSError, ValidationError):
         return None
-    return snapshot if (snapshot.id, snapshot.content_sha256) == (id_, mark.content_sha256) else None
+    if (snapshot.id, snapshot.content_sha256) != (id_, mark.content_sha256):
+        return None
+    events = snapshot.events.model_copy(update={"tail": mark.events})
+    decisions = snapshot.decisions.model_copy(update={"tail": mark.decisions})
+    return snapshot.model_copy(update={"events": events, "decisions": decisions})
 
 
 def _size(path: Path) -> int:

@@ -20,6 +20,7 @@ from service.store.aerospike import AerospikeStore
 from service.store.lmdb import LmdbStore
 from service.store.protocol import Store
 from tests import asd
+from tests.disk import Disk
 from tests.proxy import Proxy
 
 FILLER: Final = "filler"
@@ -164,19 +165,28 @@ class Cluster:
 
 
 class Directory:
-    """An embedded store, small enough to be filled, and the ways to break it."""
+    """An embedded store, small enough to be filled, and the ways to break it; with a disk of its own there are more."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, disk: Disk | None = None) -> None:
         """Name it."""
-        self._settings = LmdbSettings(path=folder / "lmdb", max_size_bytes=1 << 26)
+        self.disk = disk
+        path = disk.path if disk else folder
+        self._settings = LmdbSettings(path=path / "lmdb", max_size_bytes=1 << 26)
         self.workers: Callable[[], list[int]] = list
 
     def faults(self, seconds: float) -> list[Fault]:
         """Return everything that is done to it."""
+        of_disk = []
+        if self.disk:
+            of_disk = [
+                Fault("disk full (ENOSPC)", self.disk.filled, seconds),
+                Fault("read-only again and again (EPERM)", partial(self.disk.unchangeable, self._file), seconds),
+            ]
         return [
             Fault("none", quiet, seconds),
             Fault("somebody holds the lock of writers", self.locked, seconds),
-            Fault("disk full", self.disk_full, seconds),
+            Fault("no file may grow (EFBIG)", self.limited, seconds),
+            *of_disk,
             Fault("map full", self.full, seconds),
             Fault("none", quiet, seconds),
         ]
@@ -200,17 +210,20 @@ class Directory:
                 transaction.drop(filler)
 
     @contextmanager
-    def disk_full(self) -> Iterator[None]:
-        """Let no worker make a file longer than the store is: the kernel's answer differs in its number alone."""
+    def limited(self) -> Iterator[None]:
+        """Let no worker make a file longer than the store is, as a quota does."""
         limits = {one: resource.prlimit(one, resource.RLIMIT_FSIZE) for one in self.workers()}
-        size = (self._settings.path / "data.mdb").stat().st_size
         for one, (_, hard) in limits.items():
-            resource.prlimit(one, resource.RLIMIT_FSIZE, (size, hard))
+            resource.prlimit(one, resource.RLIMIT_FSIZE, (self._file.stat().st_size, hard))
         try:
             yield
         finally:
             for one, limit in limits.items():
                 resource.prlimit(one, resource.RLIMIT_FSIZE, limit)
+
+    @property
+    def _file(self) -> Path:
+        return self._settings.path / "data.mdb"
 
     def _shared(self) -> lmdb.Environment:
         """Open it beside the workers."""
@@ -236,7 +249,9 @@ class Directory:
         return {"FRAUD_STORE__LMDB__PATH": str(path), "FRAUD_STORE__LMDB__MAX_SIZE_BYTES": str(size_bytes)}
 
     def stop(self) -> None:
-        """There is nothing to stop."""
+        """Let go of its disk, if it has one."""
+        if self.disk:
+            self.disk.stop()
 
 
 @contextmanager

@@ -6,13 +6,16 @@ A service with several workers scores and records without a pause. Its store, a 
 slowed, stalled, stopped and started again, filled, and cut off, one after the other. Degraded answers, flagged as
 such, are what is wanted while it lasts; afterwards answers must be whole again without a restart. At the end every
 event that was acknowledged must be there once, and every profile be what its events make it. The embedded store
-has faults of its own: a full map, a full disk, and a process that holds its lock.
+has faults of its own: a full map, a quota, and a process that holds its lock; where this machine lets us mount a
+disk, that is full, is read-only, and gives up for good: the kernel lets nobody write to such a disk again before all
+have closed their files, so the service is restarted once it is repaired, and nothing may be lost by that.
 Prints a table; exit code 1 when a bar is missed.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 import tempfile
@@ -24,11 +27,11 @@ from typing import Final, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from service.registry.promotion import promote
+from tests.bench.market import publish_model
 from tests.broken import Cluster, Directory, Fault
-from tests.registry.build import build_artifact
+from tests.disk import Disk, NoDisk
 from tests.running import running, wait_until
-from tests.traffic import Call, Rates, Traffic, assert_kept, errors_of, quantile_ms
+from tests.traffic import AMISS, Call, Rates, Traffic, count_kept, errors_of, quantile_ms
 
 REST_S: Final = 3.0
 """Longest time after a fault until every answer is whole again."""
@@ -54,7 +57,7 @@ class Row(NamedTuple):
     recorded: float
     """Share of the answers to `record=true` that say so."""
     whole_again_s: float
-    """Seconds after the fault from which on at most `STRAYS` of the answers were degraded."""
+    """Seconds after the fault from which on at most `STRAYS` of the answers were degraded; NaN after a restart."""
 
 
 # --- the soak ---------------------------------------------------------------------------------------
@@ -79,17 +82,15 @@ class Result(NamedTuple):
             if row.whole_again_s > REST_S
         ]
         missed += [f"{row.name}: p99 {row.p99_ms:.0f} ms" for row in self.rows if row.p99_ms > WITHIN_MS]
-        missed += [f"{count} events {what}" for what, count in self.kept.items() if what != "events" and count]
+        missed += [f"{self.kept[what]} events {what}" for what in AMISS if self.kept[what]]
         missed += [] if self.same_workers else ["a worker ended"]
         return missed + ([f"exit code {self.exit_code}"] if self.exit_code else [])
 
 
 def soak(folder: Path, store: Cluster | Directory, workers: int, seconds: float, rates: Rates) -> Result:
     """Do everything to a store that can be done to it, under load."""
-    registry = folder / "registry"
-    promote(registry, build_artifact(registry, trees=300, leaves=31), "soak", "first")
-    environment = {**store.environment(), "FRAUD_SERVER__BUDGET_MS": "20"}
-    with running(folder, workers, **environment) as service:
+    publish_model(folder / "registry")
+    with running(folder, workers, **environment_of(store)) as service:
         wait_until(lambda: len(service.workers()) == workers)
         before = service.workers()
         if isinstance(store, Directory):
@@ -105,9 +106,38 @@ def soak(folder: Path, store: Cluster | Directory, workers: int, seconds: float,
         same = before == service.workers()
         code = service.stop()
     opened = store.open()
-    kept = assert_kept(opened, traffic)
+    kept = count_kept(opened, traffic)
     opened.close()
     return Result(rows, dict(errors_of(traffic.calls)), kept, same, code)
+
+
+def outlive(folder: Path, disk: Disk, workers: int, seconds: float, rates: Rates) -> Result:
+    """Let the disk of a store give up under load, repair it, and start the service again where it was."""
+    store = Directory(folder, disk)
+    environment = environment_of(store)
+    with running(folder, workers, **environment) as service:
+        wait_until(lambda: len(service.workers()) == workers)
+        traffic = Traffic(service.target, rates)
+        traffic.start()
+        try:
+            time.sleep(1.0)
+            row = row_of(Fault("disk gave up (EROFS), then restart", disk.gives_up, seconds), traffic)
+            code = service.stop()
+            disk.repair()
+            with running(folder, workers, **environment, FRAUD_SERVER__LISTEN=service.target) as again:
+                traffic.stop()  # which sends what was not acknowledged until it is
+                code = code or again.stop()
+        finally:
+            traffic.stop()
+    opened = store.open()
+    kept = count_kept(opened, traffic)
+    opened.close()
+    return Result([row._replace(whole_again_s=math.nan)], dict(errors_of(traffic.calls)), kept, True, code)
+
+
+def environment_of(store: Cluster | Directory) -> dict[str, str]:
+    """Return the settings of a service on a store."""
+    return {**store.environment(), "FRAUD_SERVER__BUDGET_MS": "20"}
 
 
 def row_of(fault: Fault, traffic: Traffic) -> Row:
@@ -144,17 +174,41 @@ def whole_again_s(calls: Sequence[Call], over_s: float) -> float:
     return sorted(strays)[last] - over_s if last >= 0 else 0.0
 
 
-def table_of(result: Result) -> Table:
+def table_of(rows: Sequence[Row]) -> Table:
     """Return what callers saw as a table."""
     head = ("fault", "scores", "failed", "degraded", "p50 ms", "p99 ms", "max ms", "recorded", "whole again s")
     table = Table(*head, title="scores while the store was broken")
-    for row in result.rows:
+    for row in rows:
         times = (f"{one:.1f}" for one in (row.p50_ms, row.p99_ms, row.max_ms))
         shares = f"{row.degraded:.0%}", f"{row.recorded:.0%}"
-        table.add_row(
-            row.name, str(row.scores), str(row.failed), shares[0], *times, shares[1], f"{row.whole_again_s:.1f}"
-        )
+        whole = "" if math.isnan(row.whole_again_s) else f"{row.whole_again_s:.1f}"
+        table.add_row(row.name, str(row.scores), str(row.failed), shares[0], *times, shares[1], whole)
     return table
+
+
+def run(folder: Path, kind: str, workers: int, seconds: float) -> list[Result]:
+    """Do everything to a store of a kind that this machine allows."""
+    if kind == "aerospike":
+        store: Cluster | Directory = Cluster(folder / "asd")
+        try:
+            return [soak(folder, store, workers, seconds, Rates())]
+        finally:
+            store.stop()
+    try:
+        disk = Disk(folder)
+    except NoDisk as why:
+        Console().print(f"left out: a disk that is full, read-only or gives up: {why}")
+        return [soak(folder, Directory(folder), workers, seconds, Rates())]
+    try:
+        healed = soak(folder, Directory(folder, disk), workers, seconds, Rates())
+    finally:
+        disk.stop()
+    other = Disk(folder / "other")
+    try:
+        (folder / "other" / "registry").symlink_to(folder / "registry")
+        return [healed, outlive(folder / "other", other, workers, seconds, Rates())]
+    finally:
+        other.stop()
 
 
 def main() -> None:
@@ -168,19 +222,20 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))  # so that what it started ends with it
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        store = Cluster(folder / "asd") if options.store == "aerospike" else Directory(folder)
         try:
-            result = soak(folder, store, options.workers, options.seconds, Rates())
+            results = run(folder, options.store, options.workers, options.seconds)
         finally:
-            store.stop()
             if options.log:
-                sys.stderr.write((folder / "service.log").read_text(encoding="utf-8"))
+                for log in sorted(folder.rglob("service.log")):
+                    sys.stderr.write(log.read_text(encoding="utf-8"))
     console = Console(width=130)
-    console.print(table_of(result))
-    console.print("in the store:", result.kept)
-    console.print("what callers got instead of an answer:", result.errors)
-    console.print("missed: " + "; ".join(result.missed) if result.missed else "all bars held")
-    sys.exit(bool(result.missed))
+    console.print(table_of([row for result in results for row in result.rows]))
+    for result in results:
+        console.print("in the store:", result.kept)
+        console.print("what callers got instead of an answer:", result.errors)
+    missed = [one for result in results for one in result.missed]
+    console.print("missed: " + "; ".join(missed) if missed else "all bars held")
+    sys.exit(bool(missed))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Final, TypeVar
 
 import lmdb
@@ -17,6 +19,9 @@ from service.store.protocol import Figure
 
 MAX_TRIES: Final = 3
 """Tries of a transaction while another process makes the store larger."""
+
+REOPEN_AFTER_S: Final = 1.0
+"""Least time from an attempt to open it anew that failed until the next one."""
 
 _PRIVATE_MODE: Final = 0o700
 
@@ -42,13 +47,19 @@ class LmdbEnvironment:
 
     `full` is one sentence from a write that finds no room until one that does, else "".
     Thread-safe. Raises BadSetting when the directory cannot be used.
+
+    When LMDB cannot write the page that ends a commit, as on a disk that turned read-only, it refuses every
+    transaction of this process from then on, reads as well. So a write opens it anew; `tables` stays the same object.
     """
 
     def __init__(self, settings: LmdbSettings) -> None:
         """Open the directory, making it when it is not there, and free the places of readers that were killed."""
         self.full = ""
-        self._max_size_bytes = settings.max_size_bytes
+        self._settings = settings
         self._process_id = _Process.id
+        self._reopening = Lock()
+        self._spoiled = False
+        self._reopen_at_s = 0.0
         try:
             settings.path.mkdir(mode=_PRIVATE_MODE, parents=True, exist_ok=True)
             self._lmdb = _open(settings)
@@ -82,17 +93,22 @@ class LmdbEnvironment:
 
         Waits, without the interpreter's lock, while another thread or process writes. Raises StoreUnavailable.
         """
+        self._reopen_if_spoiled()
         try:
             answer = self._run(work, write=True)
         except lmdb.MapFullError as error:
-            self.full = f"the store is full: raise the setting store.lmdb.max_size_bytes ({self._max_size_bytes})"
+            size_bytes = self._settings.max_size_bytes
+            self.full = f"the store is full: raise the setting store.lmdb.max_size_bytes ({size_bytes})"
+            raise StoreUnavailable(self.full) from error
+        except lmdb.DiskError as error:
+            self.full = f"the disk of the store is full: make room at {self._settings.path}"
             raise StoreUnavailable(self.full) from error
         self.full = ""
         return answer
 
     def free_readers(self) -> None:
         """Free the places of readers that were killed, whose view of the past keeps pages from being used again."""
-        self.check_process()
+        self._reopen_if_spoiled()
         try:
             self._lmdb.reader_check()
         except lmdb.Error as error:
@@ -133,17 +149,26 @@ class LmdbEnvironment:
     def close(self) -> None:
         """Close it once what is under way is done; a forked child leaves it to the parent."""
         if _Process.id == self._process_id:
-            self._lmdb.close()
+            with self._reopening:
+                self._spoiled = False
+                self._lmdb.close()
 
     def _run(self, work: Callable[[Transaction], Answer], *, write: bool) -> Answer:
         self.check_process()
+        if self._spoiled:
+            raise StoreUnavailable("a commit was broken off by its disk: the next write opens the store anew")
         tries = MAX_TRIES
         while True:
+            environment = self._lmdb
             try:
-                with self._lmdb.begin(write=write) as transaction:
+                with environment.begin(write=write) as transaction:
                     return work(transaction)
-            except lmdb.MapFullError:
+            except (lmdb.MapFullError, lmdb.DiskError):
                 raise
+            except lmdb.PanicError as error:
+                # Unless it was opened anew since.
+                self._spoiled = self._spoiled or environment is self._lmdb
+                raise _unavailable(error) from error
             except lmdb.Error as error:
                 tries -= 1
                 if not tries:
@@ -151,6 +176,41 @@ class LmdbEnvironment:
                 if isinstance(error, lmdb.MapResizedError):
                     self._adopt_size()
                 # Else: adopting a size in one thread ends the transactions of the others, which begin again.
+
+    def _reopen_if_spoiled(self) -> None:
+        """Open it anew when LMDB refuses to go on with it, closing it first: a process may have it open but once.
+
+        Reads of other threads fail meanwhile, about a millisecond. Reads do not do it themselves: it may mean to wait
+        for the lock of writers. Raises StoreUnavailable when it cannot be opened yet.
+        """
+        self.check_process()
+        if not self._spoiled:
+            return
+        with self._reopening:
+            if not self._spoiled:
+                return
+            if time.monotonic() < self._reopen_at_s:
+                raise StoreUnavailable("the store could not be opened anew a moment ago")
+            self._lmdb.close()
+            try:
+                self._lmdb = self._opened_again()
+            except (OSError, lmdb.Error) as error:
+                self._reopen_at_s = time.monotonic() + REOPEN_AFTER_S
+                raise StoreUnavailable(f"the store cannot be opened anew: {error}") from error
+            self._spoiled = False
+
+    def _opened_again(self) -> lmdb.Environment:
+        # Where the file is gone LMDB would begin an empty store.
+        (self._settings.path / "data.mdb").stat()
+        opened = _open(self._settings)
+        try:
+            # py-lmdb lets go of handles that were opened in a read transaction.
+            with opened.begin(write=True) as transaction:
+                self.tables.open(opened, transaction)
+        except lmdb.Error:
+            opened.close()
+            raise
+        return opened
 
     def _adopt_size(self) -> None:
         """Map all of a store that another process, which may use more bytes than we, has made larger."""

@@ -55,6 +55,10 @@ class Tables:
 
     def __init__(self, environment: lmdb.Environment, transaction: Transaction) -> None:
         """Open them in a write transaction, making those that are not there; of use when it is committed."""
+        self.open(environment, transaction)
+
+    def open(self, environment: lmdb.Environment, transaction: Transaction) -> None:
+        """Open them, of an environment that was opened anew, in a write transaction that is committed."""
         self.profiles = environment.open_db(b"profiles", transaction)
         self.events = environment.open_db(b"events", transaction)
         self.log = environment.open_db(b"log", transaction)

@@ -47,8 +47,8 @@ class LogMark(Part):
     """How far a log was read, and where what was read last stands, so that another log is told apart.
 
     `tail_cursor` is where the last piece began that gave entries, `tail_rows` how many it gave; an export compares
-    them with the last rows that the snapshot holds (`training.snapshot.tail`), retention its last entry with the times
-    (`service.retention`). `gone` counts the places of the log that gave nothing: their entries had
+    them with the last rows that the snapshot holds (`training.snapshot.tail`), and so does retention
+    (`service.tail`). `gone` counts the places of the log that gave nothing: their entries had
     come to the end of their life, or were given up, before they were exported.
     """
 

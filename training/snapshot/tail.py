@@ -11,35 +11,21 @@ entry is as it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
 
 import polars as pl
 
 from service.core.erasure import is_erased
 from service.errors import BadSetting
+from service.tail import DECISION_IDS, DECISION_VALUES, DERIVED, EVENT_IDS, EVENT_VALUES, Known, is_same
+from service.verified import Held
 from training.snapshot.log import Log
-from training.snapshot.manifest import Draft
+from training.snapshot.manifest import Draft, Kind
 from training.snapshot.pseudonyms import revealed, without_derived_ids
-from training.snapshot.read import read_partition
+from training.snapshot.read import SCHEMAS, read_partition
 from training.snapshot.schema import ID_COLUMNS
 from training.snapshot.vault import Vault
-
-_DERIVED: Final = ""
-"""Stands for an event id that follows from the other columns."""
-
-
-class _Known(NamedTuple):
-    """An entry as it is known again: its values, and its ids, None for one that names nobody."""
-
-    values: tuple[object, ...]
-    ids: tuple[str | None, ...]
-
-    def may_be(self, other: _Known) -> bool:
-        """Tell whether nothing speaks against it that the two are the same entry."""
-        pairs = zip(self.ids, other.ids, strict=True)
-        return self.values == other.values and all(one == two for one, two in pairs if None not in (one, two))
 
 
 def check_same_log(log: Log, draft: Draft, folder: Path, vault: Vault) -> None:
@@ -51,8 +37,7 @@ def check_same_log(log: Log, draft: Draft, folder: Path, vault: Vault) -> None:
     mark = draft.mark(log.kind)
     there = _entries(log, _own_ids(log, log.tail(mark)))
     exported = _entries(log, _shown(_own_ids(log, _exported(log, draft, folder)), vault))
-    # Each is looked for behind the one before it: some may be missing, and the order is the same.
-    if log.reaches(mark) and all(any(entry.may_be(one) for one in exported) for entry in there):
+    if log.reaches(mark) and is_same(there, exported):
         return
     raise BadSetting(
         f"the store's log of {log.kind} is not the one that the last snapshot was taken of, as when another store is "
@@ -60,24 +45,37 @@ def check_same_log(log: Log, draft: Draft, folder: Path, vault: Vault) -> None:
     )
 
 
+def held_tail(folder: Path, draft: Draft, kind: Kind) -> Iterator[Held]:
+    """Yield the entries of the last piece as the mark of a verified snapshot keeps them; see `service.tail`."""
+    values, ids = (EVENT_VALUES, EVENT_IDS) if kind == "events" else (DECISION_VALUES, DECISION_IDS)
+    rows = _last_rows(folder, draft, kind, (*values, *ids))
+    for row in rows.select(*values, *ids).iter_rows():
+        yield Held(values=row[: len(values)], pseudonyms=row[len(values) :])
+
+
 def _exported(log: Log, draft: Draft, folder: Path) -> pl.DataFrame:
     """Return the rows of the last piece, as partitions hold them."""
-    first = draft.rows(log.kind) - draft.mark(log.kind).tail_rows
-    columns = ("position", *log.known_by)
+    return _last_rows(folder, draft, log.kind, log.known_by)
+
+
+def _last_rows(folder: Path, draft: Draft, kind: Kind, columns: Sequence[str]) -> pl.DataFrame:
+    """Return columns of the rows of the last piece, and their positions."""
+    first = draft.rows(kind) - draft.mark(kind).tail_rows
+    columns = ("position", *columns)
     files = [
         read_partition(folder, one, columns)
         for one in draft.partitions
-        if one.kind == log.kind and one.last_position >= first
+        if one.kind == kind and one.last_position >= first
     ]
-    rows = pl.concat([log.table([], 0).select(columns), *files])
-    return rows.filter(pl.col("position") >= first).sort("position")
+    none = pl.DataFrame(schema={name: SCHEMAS[kind][name] for name in columns})
+    return pl.concat([none, *files]).filter(pl.col("position") >= first).sort("position")
 
 
 def _own_ids(log: Log, table: pl.DataFrame) -> pl.DataFrame:
     """Return a table without the event ids that follow from its other columns."""
     if "event_id" not in log.known_by:
         return table
-    return without_derived_ids(table).with_columns(pl.col("event_id").fill_null(_DERIVED))
+    return without_derived_ids(table).with_columns(pl.col("event_id").fill_null(DERIVED))
 
 
 def _shown(hidden: pl.DataFrame, vault: Vault) -> pl.DataFrame:
@@ -90,9 +88,9 @@ def _shown(hidden: pl.DataFrame, vault: Vault) -> pl.DataFrame:
     )
 
 
-def _entries(log: Log, table: pl.DataFrame) -> Iterator[_Known]:
+def _entries(log: Log, table: pl.DataFrame) -> Iterator[Known]:
     """Yield the entries of a table, in its order."""
     ids = [name for name in log.known_by if name in ID_COLUMNS]
     values = [name for name in log.known_by if name not in ID_COLUMNS]
     for row, named in zip(table.select(values).iter_rows(), table.select(ids).iter_rows(), strict=True):
-        yield _Known(row, tuple(None if id_ is None or is_erased(id_) else id_ for id_ in named))
+        yield Known(row, tuple(None if id_ is None or is_erased(id_) else id_ for id_ in named))

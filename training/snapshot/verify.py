@@ -19,6 +19,7 @@ from training.snapshot.folder import manifest_path, read_manifest, replace_priva
 from training.snapshot.manifest import KINDS, Kind, Partition, SnapshotManifest, content_hash
 from training.snapshot.read import SCHEMAS, read_partition
 from training.snapshot.schema import FIRST_DECISION_SCHEMA
+from training.snapshot.tail import held_tail
 
 _READ_BYTES: Final = 1 << 20
 
@@ -78,7 +79,8 @@ def _mark(folder: Path, manifest: SnapshotManifest, *, whole: bool) -> None:
     """Note what was found, where the folder may be written."""
     with suppress(OSError):
         if whole:
-            mark = mark_of(manifest.content_sha256, datetime.now(UTC))
+            events, decisions = held_tail(folder, manifest, "events"), held_tail(folder, manifest, "decisions")
+            mark = mark_of(manifest.content_sha256, datetime.now(UTC), events, decisions)
             replace_private(mark_path(folder, manifest.id), mark)
         else:
             mark_path(folder, manifest.id).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,15 @@ import pytest
 
 from service.core.event import EventKind
 from service.errors import BadSetting
+from service.forget import Request, forget
 from service.retention import Retained, retain
 from service.settings import RetentionSettings
 from service.store.protocol import Store
+from service.verified import mark_path
 from tests.make import NOW_MS, make_event
 from tests.store.listings import make_change, make_listing
 from tests.store.places import Place
-from tests.training.snapshot.scenes import DAY_MS, decided, holds_the_logs, logged, purchases, record, rows, take
+from tests.training.snapshot.scenes import DAY_MS, NOW, decided, holds_the_logs, logged, purchases, record, rows, take
 from training.data.events import silent
 from training.snapshot.delete import delete_snapshot
 from training.snapshot.folder import snapshots
@@ -124,6 +127,47 @@ def test_a_snapshot_of_another_store_holds_nothing(store: Store, folder: Path, t
     with pytest.raises(BadSetting, match="is not in this store"):
         run(store, folder)
     assert len(logged(store)) == 60
+
+
+@pytest.mark.parametrize("changed", ["user_id", "purchase_id", "amount_minor"])
+def test_other_entries_at_the_same_times_are_told_apart(
+    embedded: Store, folder: Path, tmp_path: Path, changed: str
+) -> None:
+    """A log that came out of an older copy and goes on otherwise is refused, whatever sets its last entries apart."""
+    fill(embedded)
+    verified(embedded, folder)
+    events = [_known_at_once(event) for event in purchases(60, "a", days=20)]
+    setattr(events[-2], changed, {"amount_minor": 7}.get(changed, "somebody-else"))
+    if changed == "purchase_id":
+        events[-2].event_id = "somebody-else"
+    other = Place("lmdb", str(tmp_path / "other")).open()
+    record(other, events)
+    with pytest.raises(BadSetting, match="is not in this store"):
+        run(other, folder)
+    assert len(logged(other)) == 60
+    other.close()
+    assert run(embedded, folder).snapshot == "s000001"
+
+
+def test_a_store_that_forgot_somebody_is_known_again(store: Store, folder: Path) -> None:
+    """Ids that were erased, in the log and in the vault, prove nothing against it."""
+    record(store, [_known_at_once(event) for event in purchases(60, "a", days=20)])
+    verified(store, folder)
+    forget(store, Request("person-a-3", "asked for it", "ada", (folder,)), NOW)
+    assert run(store, folder).snapshot == "s000001"
+
+
+def test_a_mark_without_the_last_entries_is_none(embedded: Store, folder: Path) -> None:
+    """A snapshot that an earlier release verified is to be verified again."""
+    fill(embedded)
+    verified(embedded, folder)
+    path = mark_path(folder, "s000001")
+    mark = json.loads(path.read_bytes())
+    path.write_text(json.dumps({name: mark[name] for name in ("content_sha256", "verified_at")}), "utf-8")
+    with pytest.raises(BadSetting, match="none of 1 is verified"):
+        run(embedded, folder)
+    assert not verify(folder, ["s000001"], silent).findings
+    assert run(embedded, folder).snapshot == "s000001"
 
 
 def test_one_run_is_bounded_and_the_next_goes_on(store: Store, folder: Path) -> None:
