@@ -14,14 +14,16 @@ from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from service.clock import Clock
-from service.core.decision import Decision, DecisionRecord, MissingCause, VersionScore, decide
+from service.core.decision import Decision, DecisionRecord, VersionScore, decide
 from service.core.draw import Draw
-from service.core.event import KINDS, EntityKey, EntityKind, Event
+from service.core.event import Event
 from service.core.listing import Listing
-from service.core.profile import EMPTY, Image, newest_purchase_ms
+from service.core.profile import Image, newest_purchase_ms
 from service.core.row import row_of
 from service.errors import FraudError, InvalidInput, NoModel, Violation
 from service.explainer import WORTH_S, Explainer
+from service.missing import missing_of
+from service.question import Question, Scored
 from service.reading import Reads
 from service.recorder import Recorder
 from service.registry.lineup import Lineup
@@ -29,7 +31,6 @@ from service.served import Served
 from service.settings import ScoringSettings
 from service.store.protocol import LoggedEvent, Outcome, Status, Store, Submission, View
 
-_EMPTY: Final = tuple((kind, EMPTY[kind]) for kind in KINDS)
 _DURABLE: Final = frozenset({Status.APPLIED, Status.LATE, Status.DUPLICATE})
 _CONFLICT: Final = Violation("purchase.purchase_id", "is known with other content")
 _NO_IMAGES: Final[tuple[Image | None, Image | None, Image | None, Image | None]] = (None, None, None, None)
@@ -58,34 +59,6 @@ class Decisions(Protocol):
 
     def put(self, served: Served) -> None:
         """Take a decision; never waits."""
-
-
-class Question(NamedTuple):
-    """What a caller asks about one purchase."""
-
-    purchase: Event
-    tell: Tell | None = None
-    """Who gets an answer that takes longer than a score; see `Scorer.score`. Without, it is not recorded."""
-    record: bool = False
-    """Whether the answer waits for the purchase to be durable, until `record_by_s`."""
-    record_by_s: float = 0.0
-    explain: bool = False
-    with_features: bool = False
-    arrived_s: float = 0.0
-    begun_s: float = 0.0
-    """When the call came, and when work on it began; see `Served`."""
-    traceparent: str = ""
-
-
-class Scored(NamedTuple):
-    """An answer: the record of it, and the features when asked for."""
-
-    decision: DecisionRecord
-    features: tuple[tuple[str, float], ...]
-
-
-Tell = Callable[[Scored | Exception], None]
-"""Gets the answer to a question, or what `Scorer.score` would have raised: once, in any thread."""
 
 
 class _Made(NamedTuple):
@@ -286,7 +259,7 @@ class Scorer:
                 VersionScore(live.version, raw, live.probability(raw), True)
                 for live, raw in zip(lineup.shadow, raw_shadows, strict=True)
             ]
-        missing, revisions, degraded = _missing(purchase, view)
+        missing, revisions, degraded = missing_of(purchase, view)
         by_score = decide(score, lineup.thresholds)
         ruling = lineup.policy.rule(
             row,
@@ -396,29 +369,3 @@ class Scorer:
         )
         features = tuple(zip(lineup.names, row, strict=True)) if question.with_features else ()
         return Scored(record, features)
-
-
-def _missing(
-    purchase: Event, view: View
-) -> tuple[dict[EntityKind, MissingCause], tuple[tuple[EntityKey, int], ...], bool]:
-    """Return which profiles did not inform the score and why, the revisions read, and whether that degrades it."""
-    missing: dict[EntityKind, MissingCause] = {}
-    revisions = []
-    ids = (purchase.user_id, purchase.seller_id, purchase.item_id, purchase.card_hash)
-    degraded = False
-    seen_before = view.recorded is not None
-    for (kind, empty), entity_id, image in zip(_EMPTY, ids, view.images, strict=True):
-        if image is not None and image is not empty and not seen_before:
-            revisions.append((EntityKey(kind, entity_id), image[1]))
-        elif not entity_id:
-            missing[kind] = MissingCause.ABSENT
-        elif seen_before:
-            missing[kind] = MissingCause.HOLDS_PURCHASE
-            degraded = True
-        elif image is None:
-            missing[kind] = MissingCause.UNREADABLE
-            degraded = True
-        else:
-            missing[kind] = MissingCause.UNKNOWN
-            revisions.append((EntityKey(kind, entity_id), 0))
-    return missing, tuple(revisions), degraded

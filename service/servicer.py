@@ -24,7 +24,8 @@ from service.ingester import Ingester
 from service.lane import Method
 from service.lane_pool import Arrival, Tell
 from service.pb import fraud_pb2 as pb
-from service.scorer import Question, Scored, Scorer
+from service.question import Question, Scored
+from service.scorer import Scorer
 from service.store.protocol import Outcome, Status
 from service.wire import Reader, mistyped, score_response
 

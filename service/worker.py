@@ -28,11 +28,11 @@ LAST_REPORT_S: Final = 0.5
 """Seconds that the last report may take; less than what a worker has left when its stop took as long as it may."""
 
 
-SWITCH_S: Final = 0.0002
+SWITCH_S: Final = 0.00005
 """Seconds after which a thread that runs Python gives way to one that waits, 5 milliseconds if nobody says.
 
-The lane lets go of the interpreter for each look at the port and each read; while another thread records a
-purchase, it would wait those 5 ms every time."""
+The lane lets go of the interpreter for each look at the port and each record that it reads, seven times a score; while
+another thread records a purchase, it would wait so long every time."""
 
 
 def work(settings: Settings, *, reporting: bool = False, lifeline: int | None = None) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from queue import SimpleQueue
 
+from service.question import Question, Scored
 from service.recorder import Recorder
-from service.scorer import Question, Scored, Scorer
+from service.scorer import Scorer
 from service.store.protocol import Outcome, Submission
 
 PATIENCE_S = 60.0

@@ -33,10 +33,11 @@ from service.core.profile import Habits
 from service.decision_log import DecisionLog
 from service.explainer import Explainer
 from service.metrics import Metrics
+from service.question import Question
 from service.recorder import Recorder
 from service.registry.promotion import promote, set_challengers
 from service.registry.watcher import Watcher
-from service.scorer import Question, Scorer
+from service.scorer import Scorer
 from service.settings import RegistrySettings, ScoringSettings
 from service.store.protocol import Status, Store, Submission
 from tests.answers import scored_and_recorded

@@ -26,9 +26,10 @@ from service.core.row import row_of
 from service.explainer import Explainer
 from service.metrics import Metrics
 from service.pb import fraud_pb2 as pb
+from service.question import Question
 from service.recorder import Recorder
 from service.registry.watcher import Watcher
-from service.scorer import Question, Scorer
+from service.scorer import Scorer
 from service.served import Served
 from service.settings import RegistrySettings, ScoringSettings
 from service.store.lmdb import LmdbStore

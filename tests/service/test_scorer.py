@@ -17,12 +17,13 @@ from service.core.event import KINDS, EntityKind, Event
 from service.errors import NoModel
 from service.explainer import Explainer
 from service.metrics import Metrics
+from service.question import Question, Scored
 from service.recorder import Recorder
 from service.registry.lineup_file import CanaryAnswer, Change, LineupSpec, change_lineup
 from service.registry.manifest import ThresholdChoice
 from service.registry.promotion import promote, set_challengers
 from service.registry.watcher import Watcher
-from service.scorer import Question, Scored, Scorer
+from service.scorer import Scorer
 from service.served import Served
 from service.settings import LmdbSettings, RegistrySettings, ScoringSettings
 from service.store.lmdb import LmdbStore

@@ -20,6 +20,7 @@ from service.core.features import BY_NAME
 from service.core.windows import DAY_MS, HOUR_MS
 from service.explainer import Explainer
 from service.metrics import Metrics
+from service.question import Question
 from service.recorder import Recorder
 from service.registry.lineup_file import CanaryAnswer, Change, LineupSpec, change_lineup
 from service.registry.manifest import Baseline, Histogram, ThresholdChoice
@@ -27,7 +28,7 @@ from service.registry.policy_file import publish_policy
 from service.registry.policy_spec import parsed_policy
 from service.registry.promotion import activate_policy, promote, set_challengers
 from service.registry.watcher import Watcher
-from service.scorer import Question, Scorer
+from service.scorer import Scorer
 from service.served import Served
 from service.settings import LmdbSettings, RegistrySettings, ScoringSettings
 from service.store.lmdb import LmdbStore
