@@ -35,7 +35,7 @@ def prepare(target: Target, mix: Mix, now_ms: int) -> dict[str, Any]:
     ingest = fraud_pb2_grpc.EventIngestStub(channel)  # type: ignore[no-untyped-call]
     models = fraud_pb2_grpc.ModelsStub(channel)  # type: ignore[no-untyped-call]
     try:
-        lineup = models.GetLineup(pb.GetLineupRequest(), timeout=READY_S, metadata=metadata, wait_for_ready=True)
+        lineup = _lineup(models, metadata)
         if not any(worker.answer for worker in lineup.workers):
             return {"problem": f"no model is live at {target.address}: promote one, or serve what `make run` left"}
         begun_s = time.monotonic()
@@ -50,6 +50,20 @@ def prepare(target: Target, mix: Mix, now_ms: int) -> dict[str, Any]:
         "answer": sorted({version for worker in lineup.workers for version in worker.answer}),
         "seconds": time.monotonic() - begun_s,
     }
+
+
+def _lineup(models: fraud_pb2_grpc.ModelsStub, metadata: tuple[tuple[str, str], ...] | None) -> pb.GetLineupResponse:
+    """Return what is live, as soon as there is a connection. Raises grpc.RpcError."""
+    request = pb.GetLineupRequest()
+    lineup: pb.GetLineupResponse
+    try:
+        lineup = models.GetLineup(request, timeout=READY_S, metadata=metadata, wait_for_ready=True)
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+            raise
+        # A call that waits for a connection does not say why there is none; one that does not wait does.
+        lineup = models.GetLineup(request, timeout=READY_S, metadata=metadata)
+    return lineup
 
 
 def _channel(target: Target) -> grpc.Channel:

@@ -6,7 +6,7 @@ Callers keep to the documented client policy (`service.client`) and score and re
 worker after another, chosen by chance, is killed as `kill -9` does; then the workers are told to stop in turns, as
 an upgrade does. Each time the service must have all its workers again. At the end every event that was acknowledged
 must be there once, and every profile be what its events make it.
-Prints a table; exit code 1 when a bar is missed.
+Prints tables; exit code 1 when a bar is missed.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ from typing import Final, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from service.registry.promotion import promote
+from tests.bench.market import publish_model
 from tests.broken import Cluster, Directory
-from tests.registry.build import build_artifact
 from tests.running import Running, running, wait_until
-from tests.traffic import Rates, Traffic, assert_kept, errors_of, quantile_ms
+from tests.traffic import AMISS, Rates, Traffic, count_kept, errors_of, quantile_ms
 
 ENDS_WITHIN_S: Final = 20.0
 """Longest time until a worker that was told to stop has ended: 10 s to drain, 5 s to keep, and some."""
@@ -66,7 +65,7 @@ class Result(NamedTuple):
     def missed(self) -> list[str]:
         """Return the bars that were missed, in words."""
         missed = [f"{count} callers got {error}" for error, count in self.errors.items()]
-        missed += [f"{count} events {what}" for what, count in self.kept.items() if what != "events" and count]
+        missed += [f"{self.kept[what]} events {what}" for what in AMISS if self.kept[what]]
         slow = [end for end in self.ends if end.gone_s > ENDS_WITHIN_S or end.replaced_s > THERE_WITHIN_S]
         missed += [f"{end.how}: gone after {end.gone_s:.1f} s, replaced after {end.replaced_s:.1f} s" for end in slow]
         return missed + ([f"exit code {self.exit_code}"] if self.exit_code else [])
@@ -89,8 +88,7 @@ def end_one(service: Running, victim: int, how: signal.Signals, workers: int) ->
 def soak(folder: Path, store: Cluster | Directory, workers: int, kills: int, stops: int, *, seed: int = 1) -> Result:
     """End workers again and again, under load."""
     pick = random.Random(seed)
-    registry = folder / "registry"
-    promote(registry, build_artifact(registry, trees=300, leaves=31), "soak", "first")
+    publish_model(folder / "registry")
     with running(folder, workers, **store.environment(), PYTHONFAULTHANDLER="1") as service:
         wait_until(lambda: len(service.workers()) == workers)
         traffic = Traffic(service.target, Rates(), score_deadline_ms=2000)
@@ -107,7 +105,7 @@ def soak(folder: Path, store: Cluster | Directory, workers: int, kills: int, sto
             traffic.stop()
         code = service.stop()
     opened = store.open()
-    kept = assert_kept(opened, traffic)
+    kept = count_kept(opened, traffic)
     opened.close()
     scores = [one for one in traffic.calls if one.kind == "score"]
     return Result(
@@ -133,6 +131,17 @@ def table_of(ends: Sequence[End]) -> Table:
     return table
 
 
+def told_table(result: Result) -> Table:
+    """Return what callers got and what became of their events as a table."""
+    table = Table("what", "how many", title="calls and events")
+    table.add_row("calls", str(result.calls))
+    table.add_row("errors", str(sum(result.errors.values())))
+    table.add_row("degraded answers", str(result.degraded))
+    for what, count in result.kept.items():
+        table.add_row("events in the store" if what == "events" else f"events {what}", str(count))
+    return table
+
+
 def main() -> None:
     """Run the soak from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -155,8 +164,8 @@ def main() -> None:
                 sys.stderr.write((folder / "service.log").read_text(encoding="utf-8"))
     console = Console(width=130)
     console.print(table_of(result.ends))
-    console.print(f"{result.calls} calls; scores p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms")
-    console.print("degraded:", result.degraded, "in the store:", result.kept)
+    console.print(told_table(result))
+    console.print(f"scores: p50 {result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms")
     console.print("missed: " + "; ".join(result.missed) if result.missed else "all bars held")
     sys.exit(bool(result.missed))
 

@@ -34,8 +34,7 @@ from loadtest.mix import EMPTY, Asks, Mix
 from loadtest.prepare import prepare
 from loadtest.sla import LATE, told_errors
 from loadtest.tally import Tally, total
-from service.registry.promotion import promote
-from tests.registry.build import build_artifact
+from tests.bench.market import publish_model
 from tests.reload_soak import memory_kb
 from tests.running import Running, running
 from tests.steady_soak import store_settings
@@ -114,7 +113,7 @@ class Pressure:
 
 def soak(folder: Path, seconds: int, times: float, store: str) -> tuple[list[Bar], bool]:
     """Return the bars, and whether the machine was quiet enough to judge them."""
-    promote(folder / "registry", build_artifact(folder / "registry", trees=300, leaves=31), "soak", "overload")
+    publish_model(folder / "registry")
     settings = {"FRAUD_SERVER__BUDGET_MS": "20", "FRAUD_LOG_LEVEL": "error"}
     with ExitStack() as stack:
         with on_processor(1):

@@ -29,9 +29,8 @@ from loadtest.plan import MEASURE, Plan, Stage
 from loadtest.report import write_report
 from loadtest.show import show
 from loadtest.sla import Sla, Verdict
-from service.registry.promotion import promote
 from tests.asd import Asd
-from tests.registry.build import build_artifact
+from tests.bench.market import publish_model
 from tests.reload_soak import memory_kb
 from tests.running import running
 
@@ -137,8 +136,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        registry = folder / "registry"
-        promote(registry, build_artifact(registry, trees=300, leaves=31), "soak", "steady")
+        publish_model(folder / "registry")
         settings = {"FRAUD_SERVER__BUDGET_MS": "20", "FRAUD_LOG_LEVEL": "error"}
         with (
             store_settings(options.store, folder) as store,
