@@ -23,6 +23,7 @@ from tests import asd
 from tests.disk import Disk
 from tests.proxy import Proxy
 
+FILLABLE_BYTES: Final = 1 << 26
 FILLER: Final = "filler"
 FILLER_BYTES: Final = 1 << 20
 
@@ -165,13 +166,13 @@ class Cluster:
 
 
 class Directory:
-    """An embedded store, small enough to be filled, and the ways to break it; with a disk of its own there are more."""
+    """An embedded store, and the ways to break it; with a disk of its own there are more."""
 
-    def __init__(self, folder: Path, disk: Disk | None = None) -> None:
-        """Name it."""
+    def __init__(self, folder: Path, disk: Disk | None = None, *, max_size_bytes: int = FILLABLE_BYTES) -> None:
+        """Name it; by itself it is small enough to be filled."""
         self.disk = disk
         path = disk.path if disk else folder
-        self._settings = LmdbSettings(path=path / "lmdb", max_size_bytes=1 << 26)
+        self._settings = LmdbSettings(path=path / "lmdb", max_size_bytes=max_size_bytes)
         self.workers: Callable[[], list[int]] = list
 
     def faults(self, seconds: float) -> list[Fault]:

@@ -37,6 +37,9 @@ ENDS_WITHIN_S: Final = 20.0
 THERE_WITHIN_S: Final = 30.0
 """Longest time until another worker serves in its place."""
 
+ROOM_BYTES: Final = 1 << 34
+"""Room for what is written meanwhile on the embedded store: 60 ends take 100 MB and more."""
+
 PAUSE_S: Final = 0.3
 """Longest pause, of a random length, after all workers are there again: the next end hits any moment of a start."""
 
@@ -155,7 +158,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))  # so that what it started ends with it
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        store = Cluster(folder / "asd") if options.store == "aerospike" else Directory(folder)
+        store = (
+            Cluster(folder / "asd") if options.store == "aerospike" else Directory(folder, max_size_bytes=ROOM_BYTES)
+        )
         try:
             result = soak(folder, store, options.workers, options.kills, options.stops, seed=options.seed)
         finally:
