@@ -74,17 +74,17 @@ class Supervisor:
 
     # --- steps ----------------------------------------------------------------------------------
 
-    def _brief(self, listen: str) -> dict[str, object]:
+    def _brief(self, index: int, listen: str) -> dict[str, object]:
         """Return what a worker is told: all share the port, and report their metrics instead of serving them."""
         values = self._settings.model_dump(mode="json")
         values["server"]["listen"] = listen
         values["metrics_port"] = 0
-        return {"settings": values, "reporting": bool(self._settings.metrics_port)}
+        return {"index": index, "settings": values, "reporting": bool(self._settings.metrics_port)}
 
     def _begin(self, listen: str, told: Told) -> None:
         """Start one worker, then the others: what is wrong with the settings is said once."""
         for index in range(self._settings.server.workers):
-            brief = self._brief(listen)
+            brief = self._brief(index, listen)
             place = threading.Thread(target=self._mind, args=(index, brief, told), name=f"place-{index}")
             with self._starting:
                 if self._stopping.is_set():

@@ -35,12 +35,15 @@ The lane lets go of the interpreter for each look at the port and each record th
 another thread records a purchase, it would wait so long every time."""
 
 
-def work(settings: Settings, *, reporting: bool = False, lifeline: int | None = None) -> None:
+def work(settings: Settings, index: int = 0, *, reporting: bool = False, lifeline: int | None = None) -> None:
     """Serve until told to stop, then drain; prints the port once it answers, and its metrics if `reporting`.
 
-    `lifeline` is a descriptor whose end ends it. The process ends within `server.drain_s` + `STOP_S` of being
-    told, also while it starts. Call it in the main thread, as its last act. Raises BadSetting.
+    `index` is its place among the workers, from 0. `lifeline` is a descriptor whose end ends it. The process ends
+    within `server.drain_s` + `STOP_S` of being told, also while it starts. Call it in the main thread, as its last act.
+    Raises BadSetting.
     """
+    if settings.server.pin_workers:
+        _pin(index)
     keep_small()
     configure(settings.log_level)
     sys.setswitchinterval(SWITCH_S)
@@ -61,6 +64,13 @@ def work(settings: Settings, *, reporting: bool = False, lifeline: int | None = 
         reports.stop(LAST_REPORT_S)
 
 
+def _pin(index: int) -> None:
+    """Keep this thread, and those that it will start, on one processor: one interpreter, one processor's caches."""
+    if hasattr(os, "sched_setaffinity"):
+        processors = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {processors[index % len(processors)]})
+
+
 def _give_up(told: Told, after_s: float) -> None:
     """End the process, finished or not, so long after it was told to stop."""
     told.wait()
@@ -71,7 +81,8 @@ def _give_up(told: Told, after_s: float) -> None:
 def work_as_told() -> None:
     """Serve with what a supervisor tells on standard input, which stays open as the lifeline. Raises BadSetting."""
     told = json.loads(_line(sys.stdin.fileno()))
-    work(Settings(**told["settings"]), reporting=told["reporting"], lifeline=sys.stdin.fileno())
+    settings = Settings(**told["settings"])
+    work(settings, told["index"], reporting=told["reporting"], lifeline=sys.stdin.fileno())
 
 
 def _line(descriptor: int) -> bytes:

@@ -1,6 +1,6 @@
 """Half an hour at 60 % of what the service can answer: memory must not grow, and the service level must hold.
 
-    python -m tests.steady_soak [--minutes 30] [--workers 1] [--store lmdb|aerospike]
+    python -m tests.steady_soak [--minutes 30] [--workers 1] [--pin] [--store lmdb|aerospike]
 
 The whole mix of the load tests, on a schedule that no answer changes, with the empty handler beside it. Memory is
 that of the workers without the pages of the mapped store, which are the kernel's. Exit codes: 0 all holds, 1 it does
@@ -131,13 +131,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--pin", action="store_true", help="keep each worker on a processor of its own")
     parser.add_argument("--store", choices=["lmdb", "aerospike"], default="lmdb")
     parser.add_argument("--out", type=Path, default=Path("var/load"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         publish_model(folder / "registry")
-        settings = {"FRAUD_SERVER__BUDGET_MS": "20", "FRAUD_LOG_LEVEL": "error"}
+        settings = {
+            "FRAUD_SERVER__BUDGET_MS": "20",
+            "FRAUD_SERVER__PIN_WORKERS": str(options.pin).lower(),
+            "FRAUD_LOG_LEVEL": "error",
+        }
         with (
             store_settings(options.store, folder) as store,
             running(folder, options.workers, **settings, **store) as it,

@@ -55,6 +55,15 @@ def test_any_worker_answers_for_all(service: Running, tmp_path: Path) -> None:
     assert list((tmp_path / "run").iterdir()) == []
 
 
+def test_workers_can_be_kept_on_processors_of_their_own(tmp_path: Path) -> None:
+    """Each is on one, and on another than its neighbour where there are two."""
+    with running(tmp_path, 2, FRAUD_SERVER__PIN_WORKERS="true") as started:
+        wait_until(lambda: len(started.workers()) == 2)
+        allowed = [os.sched_getaffinity(worker) for worker in started.workers()]
+    assert [len(one) for one in allowed] == [1, 1]
+    assert len(set.union(*allowed)) == min(2, len(os.sched_getaffinity(0)))
+
+
 def test_callers_do_not_notice_that_workers_end(service: Running) -> None:
     """One is killed and one is told to stop, under load: both are replaced, and no call fails."""
     errors: list[str] = []

@@ -23,7 +23,7 @@ def test_a_worker_that_hangs_while_it_starts_ends_when_told(tmp_path: Path) -> N
     """Its store cannot be opened, for somebody holds the lock of writers; told to stop it ends all the same."""
     settings = settings_in(tmp_path, server={"drain_s": 1})
     LmdbStore(settings.store.lmdb, "attempts", 10).close()
-    brief = {"settings": settings.model_dump(mode="json"), "reporting": False}
+    brief = {"settings": settings.model_dump(mode="json"), "index": 0, "reporting": False}
     with (
         locked(settings.store.lmdb.path),
         subprocess.Popen([sys.executable, "-m", "service", "worker"], stdin=subprocess.PIPE, cwd=ROOT) as worker,
