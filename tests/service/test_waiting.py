@@ -17,6 +17,7 @@ from service.store.lmdb import LmdbStore
 from service.store.protocol import Outcome, Status, Submission
 from tests.answers import recorded
 from tests.make import make_purchase
+from tests.running import wait_until
 
 SETTINGS = BreakerSettings(reads=4, bad_reads=2, open_ms=50, max_open_ms=50, good_reads=1)
 
@@ -91,6 +92,7 @@ def test_a_stop_does_not_wait_longer_than_it_may(store: StubbornStore) -> None:
     recorder = Recorder(store, 1, 10, Metrics(), SETTINGS)
     for number in range(5):
         recorded(recorder, Submission(make_purchase(f"p-{number}")), time.monotonic())
+    wait_until(lambda: store.calls == 1)
     assert recorder.stop(0.0) == 4
     assert recorder.stop() == 0
     assert store.calls == 1
