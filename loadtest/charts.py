@@ -11,6 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 from loadtest.latencies import Latencies
 from loadtest.mix import EMPTY, RECORD, SCORE, SCORE_RECORD
 from loadtest.result import Result
+from loadtest.search import HELD
 from training.report.chart import CHAMPION, DECLINE, INK, MUTED, REVIEW, THIS, Chart, drawn, legend_above
 
 _COLOURS: Final = {SCORE: THIS, SCORE_RECORD: REVIEW, RECORD: INK, EMPTY: CHAMPION}
@@ -79,15 +80,23 @@ def _over_time(result: Result) -> Chart:
         axes.plot([second for second, _ in empties], longest, color=CHAMPION, linestyle="--", label="longest empty")
         for limit in result.sla.limits:
             axes.axhline(limit.limit_ms, color=DECLINE, linewidth=0.9, linestyle=":")
+        _shade(axes, result)
         axes.set(yscale="log", xlabel="second of the measured stage", ylabel="ms")
         axes.yaxis.set_major_formatter(_MS)
-        legend_above(axes, 4)
+        legend_above(axes, 3 if result.void_windows else 4)
 
     caption = (
         "Each second's calls together. A stall of the machine shows in both the service and the empty handler; one of "
-        "the service in the first alone. Dotted: the limits."
+        "the service in the first alone. Dotted: the limits. Shaded: windows that are void, if there are any."
     )
     return drawn("time", "Latency over time", caption, draw)
+
+
+def _shade(axes: Axes, result: Result) -> None:
+    """Shade what is void."""
+    for number, window in enumerate(result.void_windows):
+        label = "" if number else "void"
+        axes.axvspan(window.begin_s, window.end_s, color=REVIEW, alpha=0.2, linewidth=0, label=label)
 
 
 def _rates(result: Result) -> Chart:
@@ -102,6 +111,7 @@ def _rates(result: Result) -> Chart:
         if any(tally.partial for _, tally in seconds):
             partial = [tally.partial for _, tally in seconds]
             axes.plot(at, partial, color=REVIEW, label="degraded or not recorded")
+        _shade(axes, result)
         axes.set(xlabel="second of the measured stage", ylabel="calls", ylim=(0, None))
         axes.yaxis.set_major_formatter(_MANY)
         legend_above(axes, 3)
@@ -112,17 +122,22 @@ def _rates(result: Result) -> Chart:
 
 def _saturation(result: Result) -> Chart:
     def draw(axes: Axes) -> None:
-        at = [step.in_flight for step in result.steps]
-        axes.plot(at, [step.answered_per_s for step in result.steps], color=THIS, marker="o", markersize=4)
-        axes.axhline(result.rate, color=MUTED, linewidth=1.0, linestyle="--")
-        axes.set(xscale="log", xlabel="calls in flight", ylabel="answered a second", ylim=(0, None))
-        axes.xaxis.set_major_locator(FixedLocator(at))
-        axes.xaxis.set_major_formatter(_MS)
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        tried = [step for step in result.steps if step.open]
+        most = 1.05 * max(result.peak, result.rate)
+        axes.plot([0, most], [0, most], color=MUTED, linewidth=0.8, linestyle=":")
+        for holds, colour, marker, label in ((True, THIS, "o", "held"), (False, DECLINE, "x", "not held")):
+            steps = [step for step in tried if step.holds == holds]
+            at, answered = [step.rate for step in steps], [step.answered_per_s for step in steps]
+            axes.plot(at, answered, color=colour, marker=marker, markersize=6, linestyle="", label=label)
+        axes.axhline(result.peak, color=CHAMPION, linewidth=1.2, linestyle="--", label="peak of the closed loop")
+        axes.axvline(result.rate, color=MUTED, linewidth=1.2, linestyle="--", label="rate of the test")
+        axes.set(xlabel="calls due a second", ylabel="answered a second", xlim=(0, most), ylim=(0, most))
+        axes.xaxis.set_major_formatter(_MANY)
         axes.yaxis.set_major_formatter(_MANY)
+        legend_above(axes, 2)
 
     caption = (
-        "The closed loop before the test: what was answered with so many calls under way. The highest point is "
-        "the saturation; dashed is the rate of the test."
+        f"The search before the test. Each mark is a rate of calls that came on a schedule of their own; it held when "
+        f"{HELD:.0%} of them were answered, which is a mark on the dotted line. The highest that held is saturation."
     )
     return drawn("saturation", "Saturation", caption, draw)

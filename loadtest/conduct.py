@@ -20,6 +20,7 @@ from loadtest.line import Target
 from loadtest.mix import Mix
 from loadtest.plan import MEASURE, REST, WARM_UP, Course, Plan, Stage
 from loadtest.result import Result, machine
+from loadtest.search import shortcoming
 from loadtest.sla import Sla
 
 LATE_S: Final = 1.0
@@ -54,7 +55,7 @@ class Trial:
 def conduct(trial: Trial, begin: Callable[[Stage], None], listener: Listener | None = None) -> Result:
     """Carry a test out. `begin` is called as each stage begins, `listener` with what each report brought.
 
-    Raises NotReady when the service cannot be reached, has no model or answers nothing.
+    Raises NotReady when the service cannot be reached, has no model, answers nothing, or too little at every rate.
     """
     began_at = datetime.now(UTC)
     found = prepared(trial)
@@ -77,7 +78,7 @@ def conduct(trial: Trial, begin: Callable[[Stage], None], listener: Listener | N
             course, cpu_s = _play(trial, sending, begin)
     counted = sending.of_stage(MEASURE)
     if not counted:
-        raise NotReady(f"{trial.target.address} answered nothing")
+        raise NotReady(f"{trial.target.address} {shortcoming(course.steps)}")
     return Result(
         began_at=began_at,
         target=trial.target.address,
@@ -87,7 +88,7 @@ def conduct(trial: Trial, begin: Callable[[Stage], None], listener: Listener | N
         plan=trial.plan,
         mix=trial.mix,
         sla=trial.sla,
-        steps=tuple(course.steps),
+        steps=course.steps,
         rate=course.rate,
         counted=counted,
         generator_cores=cpu_s / trial.plan.seconds,

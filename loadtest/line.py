@@ -65,14 +65,14 @@ class Line:
         self._handles = {
             method: (method.encode(), self._channel.get_registered_call_handle(method.encode())) for method in methods
         }
-        self._begin = cygrpc.SendInitialMetadataOperation(self._metadata, _NO_FLAGS)
         self._close = cygrpc.SendCloseFromClientOperation(_NO_FLAGS)
 
     def send(self, method: str, message: bytes, until_s: float, tag: object) -> None:
         """Begin a call that ends by `until_s`, a time of `time.time()`, whatever happens; `receive` returns its end."""
         path, handle = self._handles[method]
         operations = (
-            self._begin,
+            # Made for each call, unlike the close: it owns the memory of the metadata, which the end of its call frees.
+            cygrpc.SendInitialMetadataOperation(self._metadata, _NO_FLAGS),
             cygrpc.SendMessageOperation(message, _NO_FLAGS),
             self._close,
             cygrpc.ReceiveInitialMetadataOperation(_NO_FLAGS),

@@ -50,8 +50,8 @@ def add_options(parser: Parser) -> None:
         keywords.setdefault("env_var", "FRAUD_LOAD_" + name.strip("-").replace("-", "_").upper())
         parser.add_argument(name, type=kind, default=default, help=meaning, **keywords)
 
-    add("--rate", _PLAN.rate, "Calls a second; 0 = a share of what the machine can answer at most, measured first.")
-    add("--share", _PLAN.share, "That share.")
+    add("--rate", _PLAN.rate, "Calls a second; 0 = a share of saturation, which is searched for first.")
+    add("--share", _PLAN.share, "That share; saturation is the highest rate of which 99 % are answered.")
     add("--seconds", _PLAN.seconds, "How long calls are measured.")
     add("--warm-up", _PLAN.warm_up_s, "Seconds at the same rate before that, which do not count.")
     add("--sla", "99:5,99.9:20", "Limits: percent of scores, and the milliseconds within which they are answered.")

@@ -9,7 +9,8 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from loadtest.charts import charts
 from loadtest.result import Result
-from loadtest.sla import told_errors
+from loadtest.search import HELD
+from loadtest.sla import WINDOW_S, told_errors
 
 _PAGES: Final = Environment(
     loader=ChoiceLoader([PackageLoader("loadtest"), PackageLoader("training.report")]),  # the latter has page.css
@@ -47,6 +48,8 @@ def report_html(result: Result) -> str:
         kinds=[(kind, tally, tally.latencies, told_errors(tally.codes)) for kind, tally in result.kinds()],
         charts=list(charts(result)),
         notes=list(_notes(result)),
+        window_s=WINDOW_S,
+        held=HELD,
         percentiles=(0.5, 0.9, 0.99, 0.999, 0.9999),
     )
 
@@ -60,7 +63,13 @@ def _notes(result: Result) -> list[str]:
             "waited to be sent. With cores to spare, use more of them (--generators)."
         )
     if result.plan.rate and not result.steps:
-        notes.append("The rate was given, so nobody knows which share of the machine's saturation it is.")
+        notes.append("The rate was given, so nobody knows which share of saturation it is.")
+    if void := result.judgement.void:
+        notes.append(
+            f"{void:,} of {result.judgement.windows:,} windows of {WINDOW_S} s are void: the empty handler was late in "
+            "them, or failed. Limits and refusals are judged over those that are left, when they are at least half; "
+            "all else over all of them. What was seen over all stands beside what counts."
+        )
     if result.judgement.verdict.name == "VOID":
         notes.append("A void run says neither that the service level holds nor that it does not.")
     return notes

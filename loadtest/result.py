@@ -8,13 +8,16 @@ import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from loadtest.mix import EMPTY, RECORD, SCORE, SCORE_RECORD, Mix
-from loadtest.plan import Plan, Step
-from loadtest.sla import Judgement, Seen, Sla, judge
+from loadtest.plan import Plan
+from loadtest.search import Step, peak_of, saturation_of
+from loadtest.sla import Judgement, Sla, is_void, judge
 from loadtest.tally import Key, Tally, total
+from loadtest.windows import Window, windows_of
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,29 @@ class Result:
         return self.of_kind(EMPTY)
 
     @property
+    def peak(self) -> float:
+        """Return the calls a second that a closed loop got answered at most; 0 when that was not measured."""
+        return peak_of(self.steps)
+
+    @property
+    def saturation(self) -> float:
+        """Return the highest rate of an open loop that was answered nearly all; 0 when that was not measured."""
+        return saturation_of(self.steps)
+
+    @cached_property
+    def windows(self) -> list[Window]:
+        """Return the windows of the measured stage."""
+        return windows_of(self.counted, self.plan.seconds)
+
+    @property
+    def void_windows(self) -> list[Window]:
+        """Return those in which the empty handler was late or failed."""
+        return [window for window in self.windows if is_void(self.sla, window.seen.empties)]
+
+    @cached_property
     def judgement(self) -> Judgement:
         """Return how it is judged."""
-        durable = total((self.of_kind(SCORE_RECORD), self.of_kind(RECORD)))
-        return judge(self.sla, Seen(self.of_kind(SCORE), durable, self.empties))
+        return judge(self.sla, [window.seen for window in self.windows])
 
     def of_kind(self, kind: str) -> Tally:
         """Return the calls of one kind."""
@@ -80,11 +102,13 @@ class Result:
         (folder / "result.json").write_text(json.dumps(self._plain(), indent=1), encoding="utf-8")
 
     def _plain(self) -> dict[str, Any]:
-        verdict, sentence, objectives = self.judgement
+        judgement = self.judgement
         return {
-            "verdict": verdict.name,
-            "sentence": sentence,
-            "objectives": [one._asdict() for one in objectives],
+            "verdict": judgement.verdict.name,
+            "sentence": judgement.sentence,
+            "objectives": [one._asdict() for one in judgement.objectives],
+            "windows": judgement.windows,
+            "void_windows": [[window.begin_s, window.end_s] for window in self.void_windows],
             "began_at": self.began_at.astimezone(UTC).isoformat(timespec="seconds"),
             "target": self.target,
             "answer": self.answer,
@@ -92,6 +116,8 @@ class Result:
             "machine": self.machine,
             "plan": asdict(self.plan),
             "mix": asdict(self.mix),
+            "peak": self.peak or None,
+            "saturation": self.saturation or None,
             "steps": [step._asdict() for step in self.steps],
             "rate": self.rate,
             "generator_cores": round(self.generator_cores, 3),

@@ -9,6 +9,8 @@ from rich.table import Table
 
 from loadtest.mix import EMPTY
 from loadtest.result import Result
+from loadtest.search import HELD
+from loadtest.sla import Judgement
 
 _COLOURS = {"PASS": "green", "FAIL": "red", "VOID": "yellow"}
 
@@ -16,20 +18,57 @@ _COLOURS = {"PASS": "green", "FAIL": "red", "VOID": "yellow"}
 def show(result: Result, page: Path) -> None:
     """Print the verdict with its reasons, and where the report is."""
     console = Console()
-    verdict, sentence, objectives = result.judgement
-    kinds = Table(
-        "calls", "due", "answered", "p50 ms", "p99 ms", "p99.9 ms", "max ms", title=f"{result.rate:,.0f} calls a second"
-    )
+    judgement = result.judgement
+    if result.steps:
+        console.print(_search(result))
+        console.print(
+            f"saturation: {result.saturation:,.0f} calls a second of an open loop, of which {HELD:.0%} were answered; "
+            f"peak of the closed loop: {result.peak:,.0f}",
+            highlight=False,
+        )
+    console.print(_kinds(result))
+    console.print(_promised(judgement))
+    verdict = judgement.verdict.name
+    console.print(f"[bold {_COLOURS[verdict]}]{verdict}[/]: {judgement.sentence}", highlight=False)
+    console.print(f"report: {page}", highlight=False)
+
+
+def _search(result: Result) -> Table:
+    """Return the steps: calls in flight of the closed loop, then rates of the open one."""
+    table = Table("search", "answered/s", "share", "p50 ms", "p99 ms", "refused", "")
+    for step in result.steps:
+        table.add_row(
+            f"{step.rate:,.0f} a second" if step.open else f"{step.in_flight} in flight",
+            f"{step.answered_per_s:,.0f}",
+            f"{step.answered_share:.1%}",
+            f"{step.p50_ms:.2f}",
+            f"{step.p99_ms:.2f}",
+            f"{step.refused:,}",
+            ("held" if step.holds else "not held") if step.open else "",
+            style="" if step.open else "dim",
+        )
+    return table
+
+
+def _kinds(result: Result) -> Table:
+    title = f"{result.rate:,.0f} calls a second" + (", over all windows" if result.judgement.void else "")
+    table = Table("calls", "due", "answered", "p50 ms", "p99 ms", "p99.9 ms", "max ms", title=title)
     for kind, tally in result.kinds():
         latencies = tally.latencies
         figures = (latencies.percentile_ms(0.5), latencies.percentile_ms(0.99), latencies.percentile_ms(0.999))
         row = (*(f"{one:.2f}" for one in figures), f"{latencies.max_us / 1000:.1f}")
-        kinds.add_row(kind, f"{tally.calls:,}", f"{tally.answered:,}", *row, style="dim" if kind == EMPTY else "")
-    console.print(kinds)
-    promised = Table("promised", "seen", "", "empty handler")
-    for one in objectives:
+        table.add_row(kind, f"{tally.calls:,}", f"{tally.answered:,}", *row, style="dim" if kind == EMPTY else "")
+    return table
+
+
+def _promised(judgement: Judgement) -> Table:
+    """Return what was promised and seen: where it counts, and over all windows when that is not the same."""
+    table = Table("promised", "seen, where it counts" if judgement.selects else "seen", "")
+    if judgement.selects:
+        table.add_column("over all windows")
+    table.add_column("empty handler")
+    for one in judgement.objectives:
         held = "[green]holds" if one.holds else "[red]missed"
-        promised.add_row(one.wanted, one.seen, held, one.empty_seen)
-    console.print(promised)
-    console.print(f"[bold {_COLOURS[verdict.name]}]{verdict.name}[/]: {sentence}", highlight=False)
-    console.print(f"report: {page}", highlight=False)
+        overall = (one.overall if one.overall_holds else f"[yellow]{one.overall}",) if judgement.selects else ()
+        table.add_row(one.wanted, one.seen, held, *overall, one.empty_seen)
+    return table

@@ -4,13 +4,20 @@ Two promises, because two things take time. A score is computed, and the service
 What is to be durable when it is answered waits for a disk besides, or for a cluster: `score(record=true)` and `Record`.
 
 A shared machine stalls by itself now and then, and a service cannot answer while it does. So every run calls an empty
-handler in the same seconds, through the same generator, and what that one misses too is nobody's fault: the run is
-void and says so. What the service misses and the empty handler holds, is the service's.
+handler in the same seconds, through the same generator, and is cut into windows of ten seconds. A window in which the
+empty handler misses a limit of the scores, or fails, is void, whatever the service did in it. What depends on time
+(limits, and calls that were refused or given up for lateness) is judged over the windows that are left; errors of
+other kinds and answers that lack something over all, for no stall excuses them.
+
+A service that hogs the machine makes the empty handler late, too. So a run with fewer than half of its windows left is
+void, unless all that was promised holds over all of them; and the figures over all are told beside those that count.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -46,10 +53,12 @@ class Sla:
     whole_share: float = 0.999
     """Answers that lack nothing: every profile was readable, and what was to be recorded is. Without it a service
     could hold the limits by answering `degraded` at once when its store is slow."""
+    late_are_errors: bool = True
+    """Whether calls that were refused or given up count against `max_errors`; against the limits they always do."""
 
 
 class Seen(NamedTuple):
-    """The calls of a run, by what they waited for."""
+    """The calls of a run or of a window, by what they waited for."""
 
     scores: Tally
     """For nothing but the answer."""
@@ -64,10 +73,14 @@ class Objective(NamedTuple):
 
     wanted: str
     seen: str
+    """Over the windows that count for it."""
     holds: bool
     empty_seen: str
     """The same of the empty handler; "" where it cannot miss it."""
     empty_holds: bool
+    overall: str
+    """Over all windows, void ones among them."""
+    overall_holds: bool
 
 
 class Judgement(NamedTuple):
@@ -76,7 +89,21 @@ class Judgement(NamedTuple):
     verdict: Verdict
     sentence: str
     objectives: tuple[Objective, ...]
+    windows: int = 1
+    void: int = 0
+    """Windows that are void."""
 
+    @property
+    def selects(self) -> bool:
+        """Return whether void windows were left out of what counts."""
+        return any(one.seen != one.overall for one in self.objectives)
+
+
+WINDOW_S: Final = 10
+"""Seconds of a window: a stall voids no more, and a hundred empty calls a second tell 99.9 % in it, just."""
+
+LEAST_LEFT: Final = 0.5
+"""Share of the windows that must not be void, for what is left to stand for the run."""
 
 LATE: Final = frozenset({"RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "UNSENT"})
 """Statuses of calls that were refused because too many waited, or given up because their time was over."""
@@ -84,44 +111,88 @@ LATE: Final = frozenset({"RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "UNSENT"})
 _CALLS_BEYOND: Final = 10
 """Scores that a limit must allow to be longer, for a share to say anything: 10,000 of them for 99.9 %."""
 
+_CRUMB: Final = 1e-9
+"""1 - 0.999 is a little less or more than 0.001 in binary."""
 
-def judge(sla: Sla, seen: Seen) -> Judgement:
-    """Judge the calls of a run by those that an empty handler got in the same seconds."""
-    scores, durable, empties = seen
-    calls = total((scores, durable))
+
+def judge(sla: Sla, windows: Sequence[Seen]) -> Judgement:
+    """Judge the calls of a run, window by window, by those that an empty handler got in the same seconds."""
+    kept = [one for one in windows if not is_void(sla, one.empties)]
+    everything, left, void = together(windows), together(kept), len(windows) - len(kept)
+    enough = len(kept) >= LEAST_LEFT * len(windows) and not _too_few(sla, left)
+    seen = left if enough else everything
+    timely, faults = _timely(sla, seen, everything), _faults(sla, everything)
+    missed = [one for one in (*timely, *faults) if not one.holds]
+    own = [one for one in missed if one.empty_holds and (enough or one in faults)]
+    lost = f"{void:,} of {len(windows):,} windows of {WINDOW_S} s are void"
+    if too_few := _too_few(sla, everything):
+        verdict, sentence = Verdict.VOID, too_few
+    elif not missed:  # what the empty handler missed meanwhile is no matter: the service held all the same
+        calls = total((seen.scores, seen.durable)).calls
+        verdict, sentence = Verdict.PASS, f"all that was promised holds for {calls:,} calls"
+    elif own:
+        verdict, sentence = Verdict.FAIL, "missed: " + "; ".join(f"{one.wanted}: {one.seen}" for one in own)
+    elif enough:
+        sentence = "the empty handler missed the same, so the machine did not give what it takes: run it again"
+        verdict = Verdict.VOID
+    else:
+        sentence = "what is left is too little to judge, so the machine did not give what it takes: run it again"
+        verdict = Verdict.VOID
+    return Judgement(verdict, f"{sentence} ({lost})" if void else sentence, (*timely, *faults), len(windows), void)
+
+
+def is_void(sla: Sla, empties: Tally) -> bool:
+    """Return whether calls to the empty handler say that the machine did not give what its window took."""
+    return not empties.calls or bool(empties.errors) or any(late(limit, empties) for limit in sla.limits)
+
+
+def late(limit: Limit, calls: Tally) -> bool:
+    """Return whether more calls were late or failed than a limit allows. One alone never is: it tells of no share."""
+    allowed = max(1, math.floor((1 - limit.share) * calls.calls + _CRUMB))
+    return calls.calls - calls.latencies.within(limit.limit_ms) > allowed
+
+
+def together(windows: Iterable[Seen]) -> Seen:
+    """Return the calls of several windows."""
+    windows = list(windows)
+    return Seen(
+        total(one.scores for one in windows),
+        total(one.durable for one in windows),
+        total(one.empties for one in windows),
+    )
+
+
+def _too_few(sla: Sla, seen: Seen) -> str:
+    """Return why calls are too few to tell what is promised; "" when they are not."""
+    strictest = max(limit.share for limit in sla.limits)
+    scores, empties = round(_CALLS_BEYOND / (1 - strictest)), round(1 / (1 - strictest))
+    if seen.scores.calls >= scores and seen.empties.calls >= empties:
+        return ""
+    return (
+        f"{seen.scores.calls:,} scores and {seen.empties.calls:,} empty calls are too few to tell {strictest:.1%}: "
+        f"{scores:,} and {empties:,} are needed"
+    )
+
+
+def _timely(sla: Sla, seen: Seen, everything: Seen) -> tuple[Objective, ...]:
+    """Return what holds of all that a stall makes late."""
     limits = (
-        *(_limit("scores", limit, scores, empties) for limit in sla.limits),
+        *(_limit("scores", limit, seen.scores, everything.scores, seen.empties) for limit in sla.limits),
         *(
-            _limit("calls that wait to be durable", limit, durable, empties)
+            _limit("calls that wait to be durable", limit, seen.durable, everything.durable, seen.empties)
             for limit in sla.durable_limits
-            if durable.calls >= 1 / (1 - limit.share)
+            if seen.durable.calls >= 1 / (1 - limit.share)
         ),
     )
-    empty_in_time = all(one.empty_holds for one in limits) and not empties.errors
-    objectives = (*limits, *_errors(sla.max_errors, calls, empties, empty_in_time), _whole(sla.whole_share, calls))
-    strictest = max(limit.share for limit in sla.limits)
-    wanted = round(_CALLS_BEYOND / (1 - strictest)), round(1 / (1 - strictest))
-    if scores.calls < wanted[0] or empties.calls < wanted[1]:
-        sentence = (
-            f"{scores.calls:,} scores and {empties.calls:,} empty calls are too few to tell {strictest:.1%}: "
-            f"{wanted[0]:,} and {wanted[1]:,} are needed"
-        )
-        return Judgement(Verdict.VOID, sentence, objectives)
-    missed = [one for one in objectives if not one.holds]
-    if not missed:  # what the empty handler missed meanwhile is no matter: the service held all the same
-        return Judgement(Verdict.PASS, f"all that was promised holds for {calls.calls:,} calls", objectives)
-    own = [one for one in missed if one.empty_holds]
-    if own:
-        return Judgement(Verdict.FAIL, "missed: " + "; ".join(f"{one.wanted}: {one.seen}" for one in own), objectives)
-    sentence = "the empty handler missed the same, so the machine did not give what it takes: run it again"
-    return Judgement(Verdict.VOID, sentence, objectives)
+    in_time = all(one.empty_holds for one in limits) and not seen.empties.errors
+    if not sla.late_are_errors:
+        return limits
+    return (*limits, _late_errors(sla.max_errors, seen, everything, empty_in_time=in_time))
 
 
-def _limit(what: str, limit: Limit, calls: Tally, empties: Tally) -> Objective:
-    (seen, holds), (empty_seen, empty_holds) = _within(limit, calls), _within(limit, empties)
-    return Objective(
-        f"{100 * limit.share:g} % of {what} within {limit.limit_ms:g} ms", seen, holds, empty_seen, empty_holds
-    )
+def _limit(what: str, limit: Limit, calls: Tally, all_calls: Tally, empties: Tally) -> Objective:
+    wanted = f"{100 * limit.share:g} % of {what} within {limit.limit_ms:g} ms"
+    return Objective(wanted, *_within(limit, calls), *_within(limit, empties), *_within(limit, all_calls))
 
 
 def _within(limit: Limit, tally: Tally) -> tuple[str, bool]:
@@ -130,38 +201,45 @@ def _within(limit: Limit, tally: Tally) -> tuple[str, bool]:
     return f"{share:.4%} within, p{100 * limit.share:g} is {latency_ms:.2f} ms", share >= limit.share
 
 
-def _errors(most: int, calls: Tally, empties: Tally, empty_in_time: bool) -> tuple[Objective, Objective]:  # noqa: FBT001
-    """Return what holds of calls that were refused or given up for lateness, and of those that failed otherwise.
+def _late_errors(most: int, seen: Seen, everything: Seen, *, empty_in_time: bool) -> Objective:
+    """Return what holds of calls that were refused or given up for lateness.
 
     A bounded service refuses what it could not answer in time. While the empty handler is late as well, that is right.
     """
-    late = Counter({code: count for code, count in calls.codes.items() if code in LATE})
-    other = Counter({code: count for code, count in calls.codes.items() if code not in LATE})
-    empty = told_errors(empties.codes)
-    return (
-        Objective(
-            f"at most {most} calls refused or given up",
-            told_errors(late),
-            late.total() <= most,
-            empty if empty_in_time else f"{empty}, but late",
-            empty_in_time,
-        ),
-        Objective(
-            f"at most {most} other errors",
-            told_errors(other),
-            other.total() - other["OK"] <= most,
-            empty,
-            empty_holds=not empties.errors,
-        ),
+
+    def told(of: Seen) -> tuple[str, bool]:
+        codes = _codes(of, late=True)
+        return told_errors(codes), codes.total() <= most
+
+    empty = told_errors(seen.empties.codes)
+    return Objective(
+        f"at most {most} calls refused or given up",
+        *told(seen),
+        empty if empty_in_time else f"{empty}, but late",
+        empty_in_time,
+        *told(everything),
     )
+
+
+def _faults(sla: Sla, everything: Seen) -> tuple[Objective, Objective]:
+    """Return what holds of all that no stall excuses."""
+    codes = _codes(everything, late=False)
+    calls = total((everything.scores, everything.durable))
+    share = 1.0 - calls.partial / calls.answered if calls.answered else 0.0
+    errors = told_errors(codes), codes.total() - codes["OK"] <= sla.max_errors
+    whole = f"{share:.4%} ({calls.degraded:,} degraded, {calls.unrecorded:,} not recorded)", share >= sla.whole_share
+    empty = told_errors(everything.empties.codes)
+    return (
+        Objective(f"at most {sla.max_errors} other errors", *errors, empty, True, *errors),
+        Objective(f"{100 * sla.whole_share:g} % of answers lack nothing", *whole, "", True, *whole),
+    )
+
+
+def _codes(seen: Seen, *, late: bool) -> Counter[str]:
+    codes = total((seen.scores, seen.durable)).codes
+    return Counter({code: count for code, count in codes.items() if (code in LATE) == late})
 
 
 def told_errors(codes: Counter[str]) -> str:
     """Return the calls without an answer, by the name of their status."""
     return ", ".join(f"{count:,} {code}" for code, count in codes.most_common() if code != "OK") or "none"
-
-
-def _whole(wanted: float, calls: Tally) -> Objective:
-    share = 1.0 - calls.partial / calls.answered if calls.answered else 0.0
-    seen = f"{share:.4%} ({calls.degraded:,} degraded, {calls.unrecorded:,} not recorded)"
-    return Objective(f"{100 * wanted:g} % of answers lack nothing", seen, share >= wanted, "", empty_holds=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from loadtest.mix import EMPTY, SCORE, SCORE_RECORD, Mix
-from loadtest.plan import MEASURE, Plan, Step
+from loadtest.plan import MEASURE, Plan
 from loadtest.result import Result
+from loadtest.search import Step
 from loadtest.sla import Sla
 from loadtest.tally import Key, Tally
 
@@ -24,8 +26,29 @@ def tally(fast: int = 0, *, slow: int = 0, slow_ms: float = 50.0, degraded: int 
     return found
 
 
+def closed_step(in_flight: int, answered_per_s: float) -> Step:
+    """Return a step of the closed loop."""
+    return Step(in_flight, 0.0, answered_per_s, 1.0, 1.0, 2.0, 0, 0)
+
+
+def open_step(rate: float, share: float = 1.0, *, empty_late: bool = False) -> Step:
+    """Return a step of the open loop in which such a share was answered, and the others were refused."""
+    refused = round(rate * (1 - share))
+    return Step(0, rate, rate * share, share, 1.0, 2.0, refused, refused, 9.0 if empty_late else 1.0, empty_late)
+
+
 def result(calls: Tally, empties: Tally, *, steps: tuple[Step, ...] = (), seconds: int = 60) -> Result:
-    """Return a result with all calls due in its first second."""
+    """Return a result with all calls due in its first seconds."""
+    counted = {
+        Key(MEASURE, 0, SCORE): calls,
+        Key(MEASURE, 1, SCORE_RECORD): tally(10),
+        Key(MEASURE, 0, EMPTY): empties,
+    }
+    return result_of(counted, steps=steps, seconds=seconds)
+
+
+def result_of(counted: Mapping[Key, Tally], *, steps: tuple[Step, ...] = (), seconds: int = 60) -> Result:
+    """Return a result in which so much was counted."""
     return Result(
         began_at=datetime(2026, 7, 1, 12, tzinfo=UTC),
         target="127.0.0.1:50051",
@@ -37,11 +60,7 @@ def result(calls: Tally, empties: Tally, *, steps: tuple[Step, ...] = (), second
         sla=Sla(),
         steps=steps,
         rate=500.0,
-        counted={
-            Key(MEASURE, 0, SCORE): calls,
-            Key(MEASURE, 1, SCORE_RECORD): tally(10),
-            Key(MEASURE, 0, EMPTY): empties,
-        },
+        counted=counted,
         generator_cores=0.4,
         max_lag_ms=1.5,
     )

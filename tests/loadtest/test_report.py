@@ -8,11 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.plan import Step
+from loadtest.mix import EMPTY, SCORE
+from loadtest.plan import MEASURE
 from loadtest.report import folder_of, report_html, write_report
-from tests.loadtest.make import result, tally
+from loadtest.result import Result
+from loadtest.show import show
+from loadtest.tally import Key
+from tests.loadtest.make import closed_step, open_step, result, result_of, tally
 
-PASSED = result(tally(20_000), tally(3_000), steps=(Step(1, 300.0, 1.0, 2.0, 0), Step(2, 500.0, 2.0, 4.0, 7)))
+STEPS = (closed_step(16, 1_200.0), closed_step(64, 1_500.0), open_step(1_500.0, 0.75), open_step(750.0))
+PASSED = result(tally(20_000), tally(3_000), steps=STEPS)
+PARTLY_VOID = result_of(
+    {
+        Key(MEASURE, second, kind): calls
+        for second, kind, calls in (
+            (0, SCORE, tally(20_000)),
+            (0, EMPTY, tally(1_000)),
+            (12, SCORE, tally(9_000, slow=1_000)),
+            (12, EMPTY, tally(900, slow=100)),
+        )
+    }
+)
 FAILED = result(tally(20_000, UNAVAILABLE=5), tally(3_000))
 
 
@@ -26,6 +42,43 @@ def test_page_needs_nothing_else() -> None:
 def test_same_result_gives_the_same_page() -> None:
     """Nothing in the page depends on when it was written."""
     assert report_html(PASSED) == report_html(PASSED)
+
+
+def console(one: Result, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what is printed of a result, in one line."""
+    show(one, Path("report.html"))
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_page_tells_saturation_from_the_peak() -> None:
+    """Both numbers are named in words, and each step by its kind."""
+    page = " ".join(report_html(PASSED).split())
+    assert "Saturation is <strong>750 calls a second</strong>" in page
+    assert "The peak is 1,500 calls a second" in page
+    assert page.count("<th>closed loop, ") == 2
+    assert page.count("<th>open loop, ") == 2
+
+
+def test_console_tells_saturation_from_the_peak(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both numbers stand in one sentence, steps above it."""
+    told = console(PASSED, capsys)
+    assert "saturation: 750 calls a second of an open loop" in told
+    assert "peak of the closed loop: 1,500" in told
+
+
+def test_void_windows_are_told_with_the_figures_over_all(capsys: pytest.CaptureFixture[str]) -> None:
+    """Page and console say how many windows are void, and what was seen over all of them."""
+    page, told = report_html(PARTLY_VOID), console(PARTLY_VOID, capsys)
+    for one in (page, told):
+        assert "1 of 2 windows of 10 s are void" in one
+        assert "96.6667%" in one
+        assert "100.0000%" in one
+
+
+def test_void_windows_are_shaded() -> None:
+    """The plots over time show which seconds do not count."""
+    pages = [report_html(PASSED), report_html(PARTLY_VOID)]
+    assert [page.count(">void<") for page in pages] == [0, 2]
 
 
 @pytest.mark.parametrize(("one", "words"), [(PASSED, "PASS: all that was promised"), (FAILED, "FAIL: missed")])
@@ -47,5 +100,7 @@ def test_result_is_kept_as_json(tmp_path: Path) -> None:
     page = write_report(PASSED, folder)
     plain = json.loads((folder / "result.json").read_text("utf-8"))
     assert page == folder / "report.html"
-    assert (plain["verdict"], plain["rate"], plain["steps"][1]["errors"]) == ("PASS", 500.0, 7)
+    assert (plain["verdict"], plain["rate"]) == ("PASS", 500.0)
+    assert (plain["peak"], plain["saturation"], plain["steps"][2]["refused"]) == (1_500.0, 750.0, 375)
+    assert (plain["windows"], plain["void_windows"]) == (1, [])
     assert sum(sum(one["codes"].values()) for *_, one in plain["tallies"]) == 23_010

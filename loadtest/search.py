@@ -1,0 +1,159 @@
+"""The search for saturation: the highest rate of calls on a schedule of their own that are answered nearly all.
+
+Two loops, for they find different numbers. With many calls in flight a closed loop finds the *peak*: there are never
+more calls than wait for their turn already, and what calls that wait together can share is shared. Nobody's customers
+come that way: they come in crowds, and a service refuses those whose turn would come too late. So the peak only bounds
+the search, and an open loop finds *saturation* below it, by halving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from loadtest.generator import Order
+from loadtest.mix import EMPTY
+from loadtest.sla import Limit, late
+from loadtest.tally import Key, Tally, total
+
+IN_FLIGHT: Final = (16, 32, 64, 128)
+"""Calls in flight of the closed loop, step by step."""
+
+HALVINGS: Final = 5
+"""Rates that are tried below the peak: saturation is found within a thirty-second part of it."""
+
+HELD: Final = 0.99
+"""Share of the calls of a step that must be answered within their deadline for its rate to hold."""
+
+REPEATS: Final = 3
+"""Rates of a search that are tried once more, because they did not hold while the empty handler was late: the first
+ones below the peak, which decide most."""
+
+EMPTY_LIMIT: Final = Limit(0.99, 5.0)
+"""What the empty handler must hold in a step, for the service to be the one that did not."""
+
+SETTLING_S: Final = 1
+"""Seconds at the beginning of a step that do not count."""
+
+
+class Step(NamedTuple):
+    """What came of one step, closed or open."""
+
+    in_flight: int
+    """Of the closed loop; 0 in the open one."""
+    rate: float
+    """Calls a second that were due, of the open loop; 0 in the closed one."""
+    answered_per_s: float
+    answered_share: float
+    """Of the calls that were due."""
+    p50_ms: float
+    p99_ms: float
+    refused: int
+    """Calls that the service did not take because they would have waited too long."""
+    errors: int
+    """All calls without an answer, refused ones among them."""
+    empty_p99_ms: float | None = None
+    """Of the empty handler in the same seconds; None where it was not called or did not answer."""
+    empty_late: bool = False
+    """Whether it missed EMPTY_LIMIT."""
+
+    @property
+    def open(self) -> bool:
+        """Return whether calls came on a schedule of their own."""
+        return self.rate > 0
+
+    @property
+    def holds(self) -> bool:
+        """Return whether the service can answer calls that come at this rate."""
+        return self.open and self.answered_share >= HELD
+
+
+Counted = Callable[[str], Mapping[Key, Tally]]
+
+
+def peak_of(steps: Iterable[Step]) -> float:
+    """Return the calls a second that the closed loop got answered at most; 0 when that was not measured."""
+    return max((step.answered_per_s for step in steps if not step.open), default=0.0)
+
+
+def saturation_of(steps: Iterable[Step]) -> float:
+    """Return the highest rate of the open loop that held; 0 when none did, or none was tried."""
+    return max((step.rate for step in steps if step.holds), default=0.0)
+
+
+def shortcoming(steps: Sequence[Step]) -> str:
+    """Return what a service did of which no rate held, to follow its name."""
+    tried = [step for step in steps if step.open]
+    if not tried:
+        return "answered nothing"
+    least = min(tried, key=lambda step: step.rate)
+    return (
+        f"answered {peak_of(steps):,.0f} calls a second that waited for each other, but of {least.rate:,.1f} a second "
+        f"on a schedule of their own only {least.answered_share:.1%}, not {HELD:.0%}: there is no saturation to take a "
+        "share of (--rate needs none)"
+    )
+
+
+class Search:
+    """A search as it is carried out: yields orders, and knows by then what the next one is."""
+
+    def __init__(self, step_s: int, empty_rate: float, counted: Counted) -> None:
+        """Begin; `counted` returns what was counted of a stage, once it is over."""
+        self.steps: list[Step] = []
+        self._step_s = step_s
+        self._empty_rate = empty_rate
+        self._counted = counted
+        self._repeats = REPEATS
+
+    def orders(self) -> Iterator[Order]:
+        """Yield what to send for `step_s` each. Late answers must have come before the next one is asked for.
+
+        At most len(IN_FLIGHT) + 1 + HALVINGS + REPEATS: 65 s with steps of three seconds and rests of two, and 50 s
+        when nothing is tried again.
+        """
+        for in_flight in IN_FLIGHT:
+            yield from self._step(Order(f"{in_flight} in flight", in_flight=in_flight))
+        peak = round(peak_of(self.steps), 1)
+        low, high, rate = 0.0, peak, peak  # who answers the peak on a schedule, too, can answer no more
+        for _ in range(1 + HALVINGS):
+            if not rate:
+                return
+            yield from self._open(rate, again=rate < peak)
+            if self.steps[-1].holds:
+                low = rate
+            else:
+                high = rate
+            rate = round((low + high) / 2, 1)
+            if rate in (low, high):
+                return
+
+    def _open(self, rate: float, *, again: bool) -> Iterator[Order]:
+        order = Order(f"{rate:.1f} a second", rate=rate, empty_rate=self._empty_rate)
+        yield from self._step(order)
+        if again and self._repeats and self.steps[-1].empty_late and not self.steps[-1].holds:
+            self._repeats -= 1
+            yield from self._step(replace(order, stage=f"{order.stage}, again"))
+
+    def _step(self, order: Order) -> Iterator[Order]:
+        yield order
+        self.steps.append(step_of(order, self._counted(order.stage), self._step_s))
+
+
+def step_of(order: Order, counted: Mapping[Key, Tally], seconds: int) -> Step:
+    """Return what came of a step of so many seconds."""
+    settled = {key: tally for key, tally in counted.items() if SETTLING_S <= key.second < seconds}
+    calls = total(tally for key, tally in settled.items() if key.kind != EMPTY)
+    empties = total(tally for key, tally in settled.items() if key.kind == EMPTY)
+    return Step(
+        in_flight=order.in_flight,
+        rate=order.rate,
+        answered_per_s=calls.answered / (seconds - SETTLING_S),
+        answered_share=calls.answered / calls.calls if calls.calls else 0.0,
+        p50_ms=calls.latencies.percentile_ms(0.5),
+        p99_ms=calls.latencies.percentile_ms(0.99),
+        refused=calls.codes["RESOURCE_EXHAUSTED"],
+        errors=calls.errors,
+        empty_p99_ms=empties.latencies.percentile_ms(EMPTY_LIMIT.share) if empties.answered else None,
+        empty_late=late(EMPTY_LIMIT, empties),
+    )
