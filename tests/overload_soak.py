@@ -1,25 +1,24 @@
 """Twice as many calls as the service can answer: it must answer as many as ever, in time, and refuse the rest at once.
 
-    python -m tests.overload_soak [--seconds 60] [--times 2.0] [--store lmdb|aerospike]
+    python -m tests.overload_soak [--seconds 60] [--times 2.0] [--store lmdb|aerospike] [--unthrottled]
 
-The service (one worker, a model of 300 trees x 31 leaves) has the first processor to itself; the
-generators have the second. h2load makes the pressure at a constant rate; a prober of ours sends 200 calls a second
-beside it, on a schedule of its own, and learns codes and latencies as a caller does; an empty handler is called in
-the same seconds. Exit codes: 0 all bars hold, 1 one does not, 2 the empty handler was late, too, so nobody knows.
+The service (one worker, a model of 300 trees x 31 leaves) has the first processor to itself; the generators have the
+second. Callers that throttle themselves as `FraudClient` does make the pressure; afterwards they go on with half of
+what can be answered, and have recovered when nothing is refused, by themselves neither. `--unthrottled` has h2load send
+everything instead. A prober of ours sends 200 calls a second beside either, on a schedule of its own, without a
+throttle, and learns codes and latencies; an empty handler is called in the same seconds. Exit codes: 0 all bars hold,
+1 one does not, 2 the empty handler was late, too, so nobody knows.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
-import struct
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -27,37 +26,34 @@ from typing import Final, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from loadtest.generator import SCORE_METHOD, Order, Setup
+from loadtest.generator import Order, Setup
 from loadtest.generators import Generators, empty_handler, generators
-from loadtest.line import Line, Target
-from loadtest.mix import EMPTY, Asks, Mix
+from loadtest.latencies import Latencies
+from loadtest.line import Target
+from loadtest.mix import EMPTY
 from loadtest.prepare import prepare
 from loadtest.sla import LATE, told_errors
 from loadtest.tally import Tally, total
 from tests.bench.market import publish_model
+from tests.bench.pressure import AFTER, MIX, OVER, Pushed, Throttled, Unthrottled
 from tests.reload_soak import memory_kb
 from tests.running import Running, running
 from tests.steady_soak import store_settings
 
-MIX: Final = Mix(users=500, record_share=0.0, event_share=0.0)
-"""Scores alone: they are what a service is bounded to answer in time."""
-
 PROBE_RATE: Final = 200.0
 EMPTY_RATE: Final = 100.0
-CONNECTIONS: Final = 8
-STEPS: Final = (8, 16, 24, 32, 64)
-"""Calls in flight, of which the peak is the best."""
-
-STEP_S: Final = 4
 RECOVERY_S: Final = 6
+"""Seconds after the pressure for which everybody is watched."""
+
 GOODPUT: Final = 0.8
 P99_MS: Final = 10.0
 """Twice the limit of the service level."""
 
 GROWTH: Final = 1.10
+RECOVERED: Final = 0.99
+"""Share of a second's calls that are answered in time once the service has recovered, and its callers."""
+
 RECOVERED_WITHIN_S: Final = 2.0
-OVER, AFTER = "overload", "after"
-_GRPC_HEAD_BYTES: Final = 5
 
 
 class Bar(NamedTuple):
@@ -79,39 +75,7 @@ def on_processor(number: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-class Pressure:
-    """Calls with one body by h2load, in numbers that a Python client cannot send."""
-
-    def __init__(self, target: str, folder: Path) -> None:
-        """Take a body and the size of its reply."""
-        message = Asks(MIX, "pressure", 1).take().message
-        self._body = folder / "body"
-        self._body.write_bytes(struct.pack(">BI", 0, len(message)) + message)
-        self._url = f"http://{target}{SCORE_METHOD}"
-        line = Line(Target(target), (SCORE_METHOD,))
-        line.send(SCORE_METHOD, message, time.time() + 10, None)
-        self._reply_bytes = len(line.receive().message) + _GRPC_HEAD_BYTES
-
-    def closed(self, in_flight: int, seconds: int) -> float:
-        """Return the calls a second that were answered with so many under way."""
-        return self._run("-m", str(in_flight // CONNECTIONS), "-D", str(seconds), seconds=seconds)
-
-    def at_rate(self, calls_per_s: float, seconds: int) -> float:
-        """Return the calls a second that were answered of so many that were sent."""
-        each = str(max(round(calls_per_s / CONNECTIONS), 1))
-        return self._run("-m", "1000", f"--rps={each}", "-D", str(seconds), seconds=seconds)
-
-    def _run(self, *options: str, seconds: int) -> float:
-        headers = ("-H", "content-type: application/grpc", "-H", "te: trailers")
-        command = ("h2load", "-c", str(CONNECTIONS), *options, "-d", str(self._body), *headers, self._url)
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        # A call that gRPC refuses succeeds for HTTP; it has no data.
-        data = re.search(r"\((\d+)\) data", done.stdout)
-        assert data, done.stdout
-        return int(data[1]) / self._reply_bytes / seconds
-
-
-def soak(folder: Path, seconds: int, times: float, store: str) -> tuple[list[Bar], bool]:
+def soak(folder: Path, seconds: int, times: float, store: str, *, throttled: bool) -> tuple[list[Bar], bool]:
     """Return the bars, and whether the machine was quiet enough to judge them."""
     publish_model(folder / "registry")
     settings = {"FRAUD_SERVER__BUDGET_MS": "20", "FRAUD_LOG_LEVEL": "error"}
@@ -122,25 +86,32 @@ def soak(folder: Path, seconds: int, times: float, store: str) -> tuple[list[Bar
             service = stack.enter_context(running(folder, 1, **settings))
         stack.enter_context(on_processor(1))
         empty = stack.enter_context(empty_handler())
-        return _overload(service, empty, folder, seconds, times)
+        target = Target(service.target)
+        found = prepare(target, MIX, int(time.time() * 1000))
+        assert "problem" not in found, found
+        pressure: Throttled | Unthrottled = (
+            Throttled(service.port) if throttled else Unthrottled(service.target, folder)
+        )
+        stack.enter_context(pressure)
+        setup = Setup(target=target, empty=empty, name=f"{time.time():.0f}", seed=1, mix=MIX)
+        return _overload(service, setup, pressure, seconds, times)
 
 
-def _overload(service: Running, empty: str, folder: Path, seconds: int, times: float) -> tuple[list[Bar], bool]:
-    target = Target(service.target)
-    found = prepare(target, MIX, int(time.time() * 1000))
-    assert "problem" not in found, found
-    pressure = Pressure(service.target, folder)
-    peak = max(pressure.closed(in_flight, STEP_S) for in_flight in STEPS)
+def _overload(
+    service: Running, setup: Setup, pressure: Throttled | Unthrottled, seconds: int, times: float
+) -> tuple[list[Bar], bool]:
+    peak = pressure.peak()
     (worker,) = service.workers()
-    setup = Setup(target=target, empty=empty, name=f"{time.time():.0f}", seed=1, mix=MIX)
     with generators([setup]) as prober:
         prober.follow(Order(OVER, rate=PROBE_RATE, empty_rate=EMPTY_RATE))
         memory = Memory(worker, seconds / 6)
-        answered = pressure.at_rate(times * peak, seconds)
+        pushing = pressure.push(peak, times, seconds, RECOVERY_S)
+        time.sleep(seconds)
         prober.follow(Order(AFTER, rate=PROBE_RATE, empty_rate=EMPTY_RATE))
         growth = memory.growth()
         time.sleep(RECOVERY_S)
-    return _bars(prober, peak, answered, growth, times)
+        pushed = pushing.result()
+    return _bars(prober, peak, pushed, growth, times)
 
 
 class Memory:
@@ -162,47 +133,71 @@ class Memory:
         self._settled_kb = memory_kb(self._process_id)["own_kb"]
 
 
-def _bars(prober: Generators, peak: float, answered: float, growth: float, times: float) -> tuple[list[Bar], bool]:
-    during = [(key, tally) for key, tally in prober.of_stage(OVER).items() if key.second > 0]
-    calls = total(tally for key, tally in during if key.kind != EMPTY)
-    empties = total(tally for key, tally in during if key.kind == EMPTY)
-    recovered_s = recovery_s(
-        [(key.second, tally) for key, tally in prober.of_stage(AFTER).items() if key.kind != EMPTY]
-    )
-    accepted_ms, refused_ms = calls.latencies.percentile_ms(0.99), calls.failures.percentile_ms(0.99)
-    codes = f"{calls.answered / calls.calls:.1%} answered; {told_errors(calls.codes)}"
-    share = answered / peak
+def _bars(prober: Generators, peak: float, pushed: Pushed, growth: float, times: float) -> tuple[list[Bar], bool]:
+    during, after = prober.of_stage(OVER), prober.of_stage(AFTER)
+    probes = total(tally for key, tally in during.items() if key.kind != EMPTY and key.second > 0)
+    empties = total(tally for key, tally in during.items() if key.kind == EMPTY and key.second > 0)
+    asks = total(tally for key, tally in pushed.tallies.items() if key.stage == OVER)
+    later = [
+        (key.second, tally)
+        for key, tally in (*after.items(), *pushed.tallies.items())
+        if key.stage == AFTER and key.kind != EMPTY
+    ]
+    recovered_s = recovery_s(later)
+    recovery = " ".join(f"{share:.1%}" for share in shares_in_time(later).values())
+    accepted_ms = _p99_ms(probes.latencies, asks.latencies)
+    refused_ms = _p99_ms(probes.failures, asks.failures)
+    share = pushed.answered_per_s / peak
+    goodput = f"{pushed.answered_per_s:,.0f} of {peak:,.0f} calls/s: {share:.1%}, with {times * peak:,.0f} asked for"
+    codes = f"{probes.answered / probes.calls:.1%} answered; {told_errors(probes.codes)}"
     bars = [
         Bar(
             f"goodput ≥ {GOODPUT:.0%} of the peak",
-            f"{answered:,.0f} of {peak:,.0f} calls/s: {share:.1%}, with {times * peak:,.0f} sent",
+            "; ".join((goodput, *(f"{count / asks.calls:.1%} {code}" for code, count in asks.codes.most_common()))),
             share >= GOODPUT,
         ),
-        Bar(f"accepted calls: p99 ≤ {P99_MS:g} ms", f"{accepted_ms:.2f} ms", accepted_ms <= P99_MS),
-        Bar("the rest is refused or expired", codes, set(calls.codes) <= {"OK", *LATE}),
+        Bar(f"accepted calls: p99 ≤ {P99_MS:g} ms", _told_ms(accepted_ms), max(accepted_ms) <= P99_MS),
+        Bar("the rest is refused or expired", codes, set(probes.codes) <= {"OK", *LATE}),
         Bar(
             f"and told so at once: p99 ≤ {P99_MS:g} ms",
-            f"{refused_ms:.2f} ms" if calls.failures.count else "none was",
-            not calls.failures.count or refused_ms <= P99_MS,
+            _told_ms(refused_ms) if refused_ms else "none was",
+            max(refused_ms, default=0.0) <= P99_MS,
         ),
         Bar(f"memory grows by less than {GROWTH - 1:.0%}", f"{growth - 1:+.1%}", growth < GROWTH),
-        Bar(f"recovery within {RECOVERED_WITHIN_S:g} s", f"{recovered_s:g} s", recovered_s <= RECOVERED_WITHIN_S),
+        Bar(
+            f"recovery within {RECOVERED_WITHIN_S:g} s",
+            f"{recovered_s:g} s; in time by second: {recovery}",
+            recovered_s <= RECOVERED_WITHIN_S,
+        ),
     ]
     return bars, empties.latencies.percentile_ms(0.99) <= P99_MS and not empties.errors
 
 
-def recovery_s(after: Sequence[tuple[int, Tally]]) -> float:
-    """Return the seconds after which every call is answered in time, infinite when that never comes.
+def _p99_ms(probes: Latencies, asks: Latencies) -> list[float]:
+    """Return what 99 % of the prober's calls did not exceed, and 99 % of the asks, of each when there were any."""
+    return [one.percentile_ms(0.99) for one in (probes, asks) if one.count]
 
-    `after` has the calls of each second since the pressure ended.
-    """
+
+def _told_ms(seen_ms: Sequence[float]) -> str:
+    return ", ".join(f"{one_ms:.2f} ms ({who})" for one_ms, who in zip(seen_ms, ("prober", "callers"), strict=False))
+
+
+def shares_in_time(after: Iterable[tuple[int, Tally]]) -> dict[int, float]:
+    """Return which share of the calls of each second was answered in time; refused ones were not."""
     by_second: dict[int, Tally] = {}
     for second, tally in after:
         by_second.setdefault(second, Tally()).add(tally)
-    bad = [
-        second for second, tally in by_second.items() if tally.errors or tally.latencies.percentile_ms(0.99) > P99_MS
-    ]
-    if not by_second or max(by_second) in bad:
+    return {second: tally.latencies.within(P99_MS) / tally.calls for second, tally in sorted(by_second.items())}
+
+
+def recovery_s(after: Iterable[tuple[int, Tally]]) -> float:
+    """Return the seconds after which 99 % of each second's calls are answered in time, infinite when that never comes.
+
+    `after` has the calls of each second since the pressure ended.
+    """
+    shares = shares_in_time(after)
+    bad = [second for second, share in shares.items() if share < RECOVERED]
+    if not shares or max(shares) in bad:
         return float("inf")
     return max(bad, default=-1) + 1.0
 
@@ -213,10 +208,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--times", type=float, default=2.0)
     parser.add_argument("--store", choices=["lmdb", "aerospike"], default="lmdb")
+    parser.add_argument("--unthrottled", action="store_true", help="send everything, with h2load")
     options = parser.parse_args()
+    throttled = not options.unthrottled
     with tempfile.TemporaryDirectory() as folder:
-        bars, quiet = soak(Path(folder), options.seconds, options.times, options.store)
-    table = Table("bar", "seen", "", title=f"{options.store}, {options.times:g} times the peak for {options.seconds} s")
+        bars, quiet = soak(Path(folder), options.seconds, options.times, options.store, throttled=throttled)
+    who = "callers that throttle themselves" if throttled else "callers that never let up"
+    title = f"{options.store}, {options.times:g} times the peak for {options.seconds} s, {who}"
+    table = Table("bar", "seen", "", title=title)
     for bar in bars:
         table.add_row(bar.what, bar.seen, "[green]holds" if bar.holds else "[red]missed")
     console = Console()

@@ -74,8 +74,11 @@ def frames(buffer: bytes | bytearray) -> Iterator[Frame]:
         at = end
 
 
-def header_block(path: str, authority: str) -> bytes:
-    """Return the headers of a call, literal and without the table of HPACK: the same bytes for every call."""
+def header_block(path: str, authority: str, timeout_ms: int = 0) -> bytes:
+    """Return the headers of a call, literal and without the table of HPACK: the same bytes for every call.
+
+    The server is told how long its caller waits when `timeout_ms` is above 0.
+    """
 
     def literal(name: bytes, value: bytes) -> bytes:
         return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
@@ -87,6 +90,7 @@ def header_block(path: str, authority: str) -> bytes:
             b"\x01" + bytes([len(authority)]) + authority.encode(),
             literal(b"content-type", b"application/grpc"),
             literal(b"te", b"trailers"),
+            literal(b"grpc-timeout", b"%dm" % timeout_ms) if timeout_ms else b"",
         )
     )
 
@@ -96,16 +100,17 @@ def grpc_message(message: bytes) -> bytes:
     return struct.pack(">BI", 0, len(message)) + message
 
 
-class _Connection:
+class Connection:
     """One connection, its calls under way, and how they ended."""
 
-    def __init__(self, port: int, path: str, *, keep: bool) -> None:
+    def __init__(self, port: int, path: str = SCORE, *, timeout_ms: int = 0, keep: bool = False) -> None:
+        """Connect to a port of this machine; for `timeout_ms` see `header_block`, and `keep` the replies when asked."""
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         settings = struct.pack(">HI", _INITIAL_WINDOW_SIZE, _MOST)
         window = struct.pack(">I", _MOST - _DEFAULT_WINDOW)
         self.socket.sendall(_PREFACE + frame(_SETTINGS, 0, 0, settings) + frame(_WINDOW, 0, 0, window))
-        block = header_block(path, f"127.0.0.1:{port}")
+        block = header_block(path, f"127.0.0.1:{port}", timeout_ms)
         self._head = _HEAD.pack(len(block) << 8 | _HEADERS, _END_HEADERS, 0)[:5]
         self._block = block
         self._next = 1
@@ -113,8 +118,9 @@ class _Connection:
         self._keep = keep
         self._replied: set[int] = set()
         self.waiting: dict[int, float] = {}
-        self.latencies_s: list[float] = []
-        self.failed = 0
+        """When each call under way was due, by the number of its stream."""
+        self.ended: list[tuple[float, float, bool]] = []
+        """Of each call that ended: when it was due, when it ended, and whether it had a reply."""
         self.replies: list[bytes] = []
 
     def call(self, message: bytes, due_s: float) -> bytes:
@@ -156,8 +162,7 @@ class _Connection:
         due_s = self.waiting.pop(stream, None)
         if due_s is None:
             return False
-        self.latencies_s.append(now_s - due_s)
-        self.failed += stream not in self._replied
+        self.ended.append((due_s, now_s, stream in self._replied))
         self._replied.discard(stream)
         return True
 
@@ -172,9 +177,11 @@ class _Connection:
 class Pump:
     """Several connections to one server on this machine; closes them at the end of a `with` block."""
 
-    def __init__(self, port: int, connections: int = 8, *, keep: bool = False, path: str = SCORE) -> None:
-        """Connect; `keep` the replies when they are to be looked at."""
-        self._connections = [_Connection(port, path, keep=keep) for _ in range(connections)]
+    def __init__(
+        self, port: int, connections: int = 8, *, keep: bool = False, path: str = SCORE, timeout_ms: int = 0
+    ) -> None:
+        """Connect; `keep` the replies when they are to be looked at; for `timeout_ms` see `header_block`."""
+        self._connections = [Connection(port, path, timeout_ms=timeout_ms, keep=keep) for _ in range(connections)]
         self._selector = selectors.DefaultSelector()
         for one in self._connections:
             self._selector.register(one.socket, selectors.EVENT_READ, one)
@@ -219,14 +226,14 @@ class Pump:
             sent += 1
         return self._done(begun_s)
 
-    def _ready(self, wait_s: float) -> list[_Connection]:
+    def _ready(self, wait_s: float) -> list[Connection]:
         found = [key.data for key, _ in self._selector.select(wait_s)]
         if not found and wait_s == _PATIENCE_S:
             raise TimeoutError("the server does not answer")
         return found
 
     @staticmethod
-    def _send(one: _Connection, waiting: deque[bytes], count: int) -> None:
+    def _send(one: Connection, waiting: deque[bytes], count: int) -> None:
         now_s = time.monotonic()
         calls = [one.call(waiting.popleft(), now_s) for _ in range(min(count, len(waiting)))]
         if calls:
@@ -234,12 +241,9 @@ class Pump:
 
     def _done(self, begun_s: float) -> Done:
         elapsed_s = time.monotonic() - begun_s
-        done = Done(
-            elapsed_s,
-            [latency_s for one in self._connections for latency_s in one.latencies_s],
-            sum(one.failed for one in self._connections),
-            [reply for one in self._connections for reply in one.replies],
-        )
+        ended = [call for one in self._connections for call in one.ended]
+        replies = [reply for one in self._connections for reply in one.replies]
         for one in self._connections:
-            one.latencies_s, one.failed, one.replies = [], 0, []
-        return done
+            one.ended, one.replies = [], []
+        latencies_s = [ended_s - due_s for due_s, ended_s, _ in ended]
+        return Done(elapsed_s, latencies_s, sum(not replied for *_, replied in ended), replies)

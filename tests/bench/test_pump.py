@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any
 
 import grpc
 import pytest
 
-from tests.bench.handlers import SCORE
 from tests.bench.pump import MAX_MESSAGE_BYTES, Pump, frame, frames
+from tests.bench.serving import serving
 
 
 def test_a_frame_is_read_as_it_was_written() -> None:
@@ -22,21 +18,6 @@ def test_a_frame_is_read_as_it_was_written() -> None:
         (0, 1, 7, 9, 12),
         (4, 0, 0, 21, 21),
     ]
-
-
-@contextmanager
-def serving(behaviour: Any, threads: int = 2) -> Iterator[int]:
-    """Serve a behaviour of bytes to bytes as Score; gives the port."""
-    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(behaviour)
-    _, service, method = SCORE.split("/")
-    services = [grpc.method_handlers_generic_handler(service, {method: handler})]
-    server = grpc.server(ThreadPoolExecutor(threads), handlers=services)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield port
-    finally:
-        server.stop(None).wait()
 
 
 MESSAGES = [b"x" * size for size in range(200)]
@@ -82,6 +63,17 @@ def test_latencies_are_forgotten_between_runs(connections: int) -> None:
     """Each run tells of its own calls alone."""
     with serving(lambda request, _: request) as port, Pump(port, connections) as pump:
         assert [len(pump.closed([b"a"] * count).latencies_s) for count in (5, 3)] == [5, 3]
+
+
+@pytest.mark.parametrize("timeout_ms", [0, 30_000])
+def test_the_server_is_told_how_long_a_caller_waits(timeout_ms: int) -> None:
+    """When nothing is told, it waits for ever."""
+
+    def tell(_: bytes, context: grpc.ServicerContext) -> bytes:
+        return b"30 s" if context.time_remaining() <= 30 else b"for ever"
+
+    with serving(tell) as port, Pump(port, 1, keep=True, timeout_ms=timeout_ms) as pump:
+        assert pump.closed([b"a"]).replies == [b"30 s" if timeout_ms else b"for ever"]
 
 
 def test_a_message_that_no_frame_takes_is_refused() -> None:

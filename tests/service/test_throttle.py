@@ -9,7 +9,7 @@ import pytest
 
 from service.client import FraudClient, Throttled
 from service.pb import fraud_pb2 as pb
-from service.throttle import HALF_LIFE_S, SLACK, Throttle
+from service.throttle import HALF_LIFE_S, RUN, RUN_S, SLACK, Throttle
 
 
 class Hands:
@@ -76,6 +76,29 @@ def test_afterwards_everything_is_sent_again() -> None:
     sent, taken = shop.run(400, 5)
     assert sent > 0.98 * 400
     assert taken > 0.98 * 400
+
+
+@pytest.mark.parametrize("rate", [400, 4000])
+def test_with_room_for_all_a_client_that_was_held_back_forgets_it_within_a_second(rate: float) -> None:
+    """As soon as a run of calls was taken in: what it refused itself says nothing about the service."""
+    shop = Shop(capacity=1.25 * rate)
+    shop.run(2.5 * rate, 10)
+    shop.run(rate, 1)
+    assert shop.run(rate, 5) == (rate, rate)
+
+
+def test_a_run_that_takes_no_time_is_none() -> None:
+    """A service without room takes in the calls of one turn of its queue one after the other."""
+    clock = Hands()
+    throttle = Throttle(clock)
+    for _ in range(1000):
+        throttle.ended(taken=False)
+    for _ in range(2 * RUN):
+        throttle.ended(taken=True)
+    assert throttle.refuses(0.5)
+    clock.now_s = RUN_S
+    throttle.ended(taken=True)
+    assert not throttle.refuses(0.0)
 
 
 def test_one_refusal_stops_nobody() -> None:
