@@ -67,7 +67,7 @@ class Result:
         """Return the windows of the measured stage."""
         return windows_of(self.counted, self.plan.seconds)
 
-    @property
+    @cached_property
     def void_windows(self) -> list[Window]:
         """Return those in which the empty handler was late or failed."""
         return [window for window in self.windows if is_void(self.sla, window.seen.empties)]

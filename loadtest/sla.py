@@ -132,12 +132,9 @@ def judge(sla: Sla, windows: Sequence[Seen]) -> Judgement:
         verdict, sentence = Verdict.PASS, f"all that was promised holds for {calls:,} calls"
     elif own:
         verdict, sentence = Verdict.FAIL, "missed: " + "; ".join(f"{one.wanted}: {one.seen}" for one in own)
-    elif enough:
-        sentence = "the empty handler missed the same, so the machine did not give what it takes: run it again"
-        verdict = Verdict.VOID
     else:
-        sentence = "what is left is too little to judge, so the machine did not give what it takes: run it again"
-        verdict = Verdict.VOID
+        why = "the empty handler missed the same" if enough else "what is left is too little to judge"
+        verdict, sentence = Verdict.VOID, f"{why}, so the machine did not give what it takes: run it again"
     return Judgement(verdict, f"{sentence} ({lost})" if void else sentence, (*timely, *faults), len(windows), void)
 
 

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -156,12 +156,12 @@ def _bars(prober: Generators, peak: float, pushed: Pushed, growth: float, times:
             "; ".join((goodput, *(f"{count / asks.calls:.1%} {code}" for code, count in asks.codes.most_common()))),
             share >= GOODPUT,
         ),
-        Bar(f"accepted calls: p99 ≤ {P99_MS:g} ms", _told_ms(accepted_ms), max(accepted_ms) <= P99_MS),
+        Bar(f"accepted calls: p99 ≤ {P99_MS:g} ms", _told_ms(accepted_ms), max(accepted_ms.values()) <= P99_MS),
         Bar("the rest is refused or expired", codes, set(probes.codes) <= {"OK", *LATE}),
         Bar(
             f"and told so at once: p99 ≤ {P99_MS:g} ms",
             _told_ms(refused_ms) if refused_ms else "none was",
-            max(refused_ms, default=0.0) <= P99_MS,
+            max(refused_ms.values(), default=0.0) <= P99_MS,
         ),
         Bar(f"memory grows by less than {GROWTH - 1:.0%}", f"{growth - 1:+.1%}", growth < GROWTH),
         Bar(
@@ -173,13 +173,13 @@ def _bars(prober: Generators, peak: float, pushed: Pushed, growth: float, times:
     return bars, empties.latencies.percentile_ms(0.99) <= P99_MS and not empties.errors
 
 
-def _p99_ms(probes: Latencies, asks: Latencies) -> list[float]:
+def _p99_ms(probes: Latencies, asks: Latencies) -> dict[str, float]:
     """Return what 99 % of the prober's calls did not exceed, and 99 % of the asks, of each when there were any."""
-    return [one.percentile_ms(0.99) for one in (probes, asks) if one.count]
+    return {who: one.percentile_ms(0.99) for who, one in (("prober", probes), ("callers", asks)) if one.count}
 
 
-def _told_ms(seen_ms: Sequence[float]) -> str:
-    return ", ".join(f"{one_ms:.2f} ms ({who})" for one_ms, who in zip(seen_ms, ("prober", "callers"), strict=False))
+def _told_ms(seen_ms: Mapping[str, float]) -> str:
+    return ", ".join(f"{one_ms:.2f} ms ({who})" for who, one_ms in seen_ms.items())
 
 
 def shares_in_time(after: Iterable[tuple[int, Tally]]) -> dict[int, float]:

@@ -30,7 +30,7 @@ MIX: Final = Mix(users=500, record_share=0.0, event_share=0.0)
 OVER, AFTER = "overload", "after"
 CONNECTIONS: Final = 8
 STEPS: Final = (8, 16, 24, 32, 64)
-"""Calls in flight, of which the peak is the best."""
+"""Calls in flight of a closed loop, of which the best is its peak."""
 
 SHARES: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Rates of an open loop, of the closed loop's peak, of which the one that most is answered at gives the peak."""
