@@ -209,13 +209,14 @@ class Generator:
         sent: Sent = answer.tag
         kind, code = sent.key.kind, answer.code
         degraded = unrecorded = False
+        decision = ""
         if code == "OK":
             if kind == RECORD:
                 outcomes = pb.RecordResponse.FromString(answer.message).outcomes
                 unrecorded = any(one.status not in _TAKEN_IN for one in outcomes)
             elif kind != EMPTY:
                 response = pb.ScoreResponse.FromString(answer.message)
-                degraded = response.degraded
+                degraded, decision = response.degraded, pb.Decision.Name(response.decision)
                 unrecorded = kind == SCORE_RECORD and not response.recorded
         with self._counting:
             self._in_flight -= 1
@@ -225,6 +226,8 @@ class Generator:
                 tally.latencies.note(now_s - sent.due_s)
                 tally.degraded += degraded
                 tally.unrecorded += unrecorded
+                if decision:
+                    tally.decisions[decision] += 1
             else:
                 tally.failures.note(now_s - sent.due_s)
 

@@ -10,7 +10,7 @@ import random
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Final, NamedTuple
 
 from service.pb import fraud_pb2 as pb
@@ -27,6 +27,14 @@ _SETTLED_LATER: Final = 4
 """Events in one Record, at most."""
 
 DAY_MS: Final = 86_400_000
+
+QUANTITIES: Final = (1, 1, 1, 1, 2, 3)
+"""How many of an item are bought at once, each as often as it stands here."""
+
+_OPENED_MS: Final = 1_704_067_200_000
+"""2024-01-01, the first day on which the population registered."""
+
+_OPENED_DAYS: Final = 365
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,7 @@ class Mix:
     """Purchases that begin a burst: one card tried at several sellers within a few calls."""
     burst_most: int = 12
     history: int = 12
-    """Purchases of each user that are recorded before the test, over three weeks."""
+    """Purchases of each user that are recorded before the test, over three weeks; 0 = nothing is recorded."""
 
 
 class Ask(NamedTuple):
@@ -119,15 +127,15 @@ class Asks:
         """Return a purchase of somebody at some seller."""
         self._made += 1
         seller = self._draw(self._sellers)
-        item = seller + self._mix.sellers * self._random.randrange(max(self._mix.items // self._mix.sellers, 1))
+        item, quantity = self._random.choice(_items_of(self._mix, seller)), self._random.choice(QUANTITIES)
         return pb.Purchase(
             purchase_id=f"load-{self._name}-p-{self._made}",
             user_id=user_id,
             seller_id=f"load-s-{seller}",
             item_id=f"load-i-{item}" if self._random.random() < 0.97 else "",  # noqa: PLR2004
             card_hash=f"load-{self._name}-c{card}" if card < 0 else f"load-c-{card}",
-            amount_minor=price_minor(item) * self._random.choice((1, 1, 1, 1, 2, 3)),
-            quantity=1,
+            amount_minor=price_minor(item) * quantity,
+            quantity=quantity,
         )
 
     def last_card(self, user: int) -> int:
@@ -139,32 +147,63 @@ class Asks:
 
 
 def history(mix: Mix, now_ms: int, batch: int) -> Iterator[pb.RecordRequest]:
-    """Yield what the population did in the three weeks before `now_ms`, oldest first, in batches.
+    """Yield how the population came to be and what it did in the three weeks before `now_ms`, in batches.
 
-    It is the same at every call but for its times and ids, which begin with the day: on one day it is recorded once.
+    People register and items are listed on the same days for ever. Purchases are the same at every call but for
+    their times and ids, which begin with the day: on one day they are recorded once. Nothing with `mix.history` 0.
     """
-    rng = random.Random(1)  # noqa: S311  nothing secret
-    day = now_ms // DAY_MS
-    count = mix.users * mix.history
-    began_ms, step_ms = day * DAY_MS - 21 * DAY_MS, 21 * DAY_MS / max(count, 1)
     events: list[pb.Event] = []
+    for event in chain(_beginnings(mix), _purchases(mix, now_ms // DAY_MS)) if mix.history else ():
+        events.append(event)
+        if len(events) == batch:
+            yield pb.RecordRequest(events=events)
+            events = []
+    if events:
+        yield pb.RecordRequest(events=events)
+
+
+def _beginnings(mix: Mix) -> Iterator[pb.Event]:
+    """Yield when everybody registered, and the listing of each item with its price."""
+    rng = random.Random(2)  # noqa: S311  nothing secret
+
+    def some_day_ms() -> int:
+        return _OPENED_MS + rng.randrange(_OPENED_DAYS * DAY_MS)
+
+    for user in range(mix.users):
+        yield pb.Event(event_time_ms=some_day_ms(), user_registered=pb.UserRegistered(user_id=f"load-u-{user}"))
+    for seller in range(mix.sellers):
+        at_ms = some_day_ms()
+        seller_id = f"load-s-{seller}"
+        yield pb.Event(event_time_ms=at_ms, seller_registered=pb.SellerRegistered(seller_id=seller_id))
+        for item in _items_of(mix, seller):
+            listed = pb.ItemListed(item_id=f"load-i-{item}", seller_id=seller_id, price_minor=price_minor(item))
+            yield pb.Event(event_time_ms=at_ms, item_listed=listed)
+
+
+def _purchases(mix: Mix, day: int) -> Iterator[pb.Event]:
+    """Yield the purchases of the three weeks before a day, oldest first."""
+    rng = random.Random(1)  # noqa: S311  nothing secret
+    count = mix.users * mix.history
+    began_ms, step_ms = (day - 21) * DAY_MS, 21 * DAY_MS / count
     for number in range(count):
         user, seller = number % mix.users, rng.randrange(mix.sellers)
-        item = seller + mix.sellers * rng.randrange(max(mix.items // mix.sellers, 1))
+        item, quantity = rng.choice(_items_of(mix, seller)), rng.choice(QUANTITIES)
         purchase = pb.Purchase(
             purchase_id=f"load-h-{day}-{number}",
             user_id=f"load-u-{user}",
             seller_id=f"load-s-{seller}",
             item_id=f"load-i-{item}",
             card_hash=f"load-c-{user}",
-            amount_minor=price_minor(item),
-            quantity=1,
+            amount_minor=price_minor(item) * quantity,
+            quantity=quantity,
             event_time_ms=int(began_ms + number * step_ms),
         )
-        events.append(pb.Event(purchase=purchase))
-        if len(events) == batch or number == count - 1:
-            yield pb.RecordRequest(events=events)
-            events = []
+        yield pb.Event(purchase=purchase)
+
+
+def _items_of(mix: Mix, seller: int) -> range:
+    """Return the items that a seller has: at least one, and all together as many as the mix says."""
+    return range(seller, max(mix.items, mix.sellers), mix.sellers)
 
 
 def price_minor(item: int) -> int:

@@ -77,6 +77,12 @@ class Result:
         """Return how it is judged."""
         return judge(self.sla, [window.seen for window in self.windows])
 
+    @property
+    def decided(self) -> str:
+        """Return how the scores were decided, in words; "" when none was answered."""
+        decisions = self.calls.decisions
+        return ", ".join(f"{count / decisions.total():.1%} {name}" for name, count in decisions.most_common())
+
     def of_kind(self, kind: str) -> Tally:
         """Return the calls of one kind."""
         return total(tally for key, tally in self.counted.items() if key.kind == kind)

@@ -21,7 +21,7 @@ class Key(NamedTuple):
 class Tally:
     """Counts of one kind of call; what answered late counts in the second in which it was due."""
 
-    __slots__ = ("codes", "degraded", "failures", "latencies", "unrecorded")
+    __slots__ = ("codes", "decisions", "degraded", "failures", "latencies", "unrecorded")
 
     def __init__(self) -> None:
         """Begin with nothing."""
@@ -31,6 +31,8 @@ class Tally:
         """Of the others, until it was told that they have none."""
         self.codes: Counter[str] = Counter()
         """Calls by the name of their status; UNSENT are those that the generator had no room for."""
+        self.decisions: Counter[str] = Counter()
+        """Answers by their decision: what is not approved is explained, which costs more than its score."""
         self.degraded = 0
         """Answers that lack a profile which could not be read."""
         self.unrecorded = 0
@@ -61,6 +63,7 @@ class Tally:
         self.latencies.add(other.latencies)
         self.failures.add(other.failures)
         self.codes.update(other.codes)
+        self.decisions.update(other.decisions)
         self.degraded += other.degraded
         self.unrecorded += other.unrecorded
 
@@ -70,6 +73,7 @@ class Tally:
             "latencies": self.latencies.to_plain(),
             "failures": self.failures.to_plain(),
             "codes": dict(self.codes),
+            "decisions": dict(self.decisions),
             "degraded": self.degraded,
             "unrecorded": self.unrecorded,
         }
@@ -80,7 +84,7 @@ class Tally:
         tally = cls()
         tally.latencies = Latencies.of_plain(plain["latencies"])
         tally.failures = Latencies.of_plain(plain["failures"])
-        tally.codes = Counter(plain["codes"])
+        tally.codes, tally.decisions = Counter(plain["codes"]), Counter(plain["decisions"])
         tally.degraded, tally.unrecorded = plain["degraded"], plain["unrecorded"]
         return tally
 

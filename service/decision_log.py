@@ -7,18 +7,22 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import Final
 
 import structlog
 
 from service.core.decision import DecisionRecord
 from service.errors import StoreUnavailable
 from service.metrics import Metrics
+from service.scheduling import give_way
 from service.served import Served
 from service.settings import ScoringSettings
 from service.store.protocol import Store
 
 _LOG = structlog.get_logger(__name__)
-_IDLE_S = 0.05
+ROUND_S: Final = 0.05
+"""Seconds between two looks for what is new: what a crash may cost, and what shares a commit."""
+
 _FIRST_PAUSE_S = 0.1
 _LAST_PAUSE_S = 2.0
 
@@ -69,6 +73,7 @@ class DecisionLog:
         return left
 
     def _run(self) -> None:
+        give_way()
         pause_s, again_s = _FIRST_PAUSE_S, 0.0
         while True:
             stopping = self._stopping.is_set()
@@ -81,7 +86,7 @@ class DecisionLog:
                     pause_s = min(2 * pause_s, _LAST_PAUSE_S)
             if stopping:
                 return
-            self._stopping.wait(_IDLE_S)
+            self._stopping.wait(ROUND_S)
 
     def _show(self) -> None:
         """Show the takers what is new, and let it wait for the store, as much as there is room for."""
@@ -94,8 +99,12 @@ class DecisionLog:
             self._metrics.decision_log_dropped.inc(max(len(batch) - room, 0))
 
     def _keep_all(self) -> bool:
-        """Keep what waits; False when the store did not take it: then it waits on, in its order."""
-        while self._waiting:
+        """Keep what waits; False when the store did not take it: then it waits on, in its order.
+
+        What comes meanwhile shares the next round's commit; only a stop waits for all of it.
+        """
+        left = len(self._waiting)
+        while self._waiting and (left > 0 or self._stopping.is_set()):
             records = list(islice(self._waiting, self._batch))
             begun_s = time.monotonic()
             try:
@@ -107,5 +116,6 @@ class DecisionLog:
                 self._metrics.store_seconds["put_decisions"].observe(time.monotonic() - begun_s)
             for _ in records:
                 self._waiting.popleft()
+            left -= len(records)
             self._show()
         return True

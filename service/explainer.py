@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from service.metrics import Metrics
+from service.scheduling import give_way
 
 _LOG = structlog.get_logger(__name__)
 
@@ -48,6 +49,7 @@ class Explainer:
         self._thread.join(_JOIN_S)
 
     def _run(self) -> None:
+        give_way()
         while (work := self._waiting.get()) is not None:
             try:
                 work()

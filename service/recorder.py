@@ -25,6 +25,7 @@ import structlog
 from service.errors import StoreUnavailable
 from service.metrics import Metrics
 from service.reading import Breaker
+from service.scheduling import give_way
 from service.settings import BreakerSettings, Settings
 from service.store.protocol import Outcome, Status, Store, Submission
 
@@ -134,6 +135,7 @@ class Recorder:
     # --- writing --------------------------------------------------------------------------------
 
     def _write(self) -> None:
+        give_way()
         while (first := self._waiting.get()) is not None:
             group = [first, *self._take(self._together - 1)]
             outcomes = self._apply([write.submission for write in group])

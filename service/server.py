@@ -20,6 +20,7 @@ from service.errors import BadSetting
 from service.guard import Guard
 from service.lane import Lane
 from service.pb import fraud_pb2 as pb
+from service.scheduling import give_way
 from service.servicer import Servicer
 from service.settings import Settings
 from service.tls import Certificates
@@ -55,7 +56,7 @@ class Server:
         """The port, known once started."""
         server = settings.server
         self._server = grpc.server(
-            ThreadPoolExecutor(server.threads, thread_name_prefix="call"),
+            ThreadPoolExecutor(server.threads, thread_name_prefix="call", initializer=give_way),
             handlers=servicer.handlers(),
             interceptors=[Guard(edge, self._refuses)],
             options=core_options(server),

@@ -70,6 +70,8 @@ def test_service_that_holds_the_promise_passes(model: Path) -> None:
     assert found["verdict"] == "PASS"
     assert {kind for _, _, kind, _ in found["tallies"]} == {"Score", "Score+record", "Record", "empty handler"}
     assert (next((model / "out").iterdir()) / "report.html").exists()
+    for _, _, kind, tally in found["tallies"]:
+        assert sum(tally["decisions"].values()) == (tally["codes"]["OK"] if kind.startswith("Score") else 0)
 
 
 def test_service_that_is_not_there_is_not_judged(tmp_path: Path) -> None:

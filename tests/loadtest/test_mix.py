@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from itertools import pairwise
 
-from loadtest.mix import RECORD, SCORE_RECORD, Ask, Asks, Mix, history
+from loadtest.mix import DAY_MS, RECORD, SCORE_RECORD, Ask, Asks, Mix, history
 from service.core.event import Event
 from service.pb import fraud_pb2 as pb
 from service.settings import IngestSettings
@@ -82,11 +82,18 @@ def test_new_users_are_new() -> None:
 
 
 def test_service_takes_every_purchase() -> None:
-    """No purchase of the mix or of the history is refused for its content."""
+    """No purchase of the mix is refused for its content."""
     reader = Reader(IngestSettings())
-    recorded = [event.purchase for request in history(Mix(users=20), NOW_MS, 50) for event in request.events]
-    for one in (*purchases(asks(Mix(), 2000)), *recorded):
+    for one in purchases(asks(Mix(), 2000)):
         assert isinstance(reader.purchase(one, NOW_MS), Event)
+
+
+def test_service_takes_the_whole_history() -> None:
+    """Nor is anything that was before."""
+    reader = Reader(IngestSettings())
+    for request in history(Mix(users=20), NOW_MS, 50):
+        for event in request.events:
+            assert isinstance(reader.event(event, NOW_MS), Event)
 
 
 def test_nobody_takes_them_for_customers() -> None:
@@ -97,14 +104,54 @@ def test_nobody_takes_them_for_customers() -> None:
         assert one.card_hash.startswith("load-")
 
 
+def past(mix: Mix, kind: str, now_ms: int = NOW_MS) -> list[pb.Event]:
+    """Return the events of one kind before a test."""
+    events = [event for request in history(mix, now_ms, 7) for event in request.events]
+    return [event for event in events if event.WhichOneof("kind") == kind]
+
+
 def test_history_is_of_the_population() -> None:
     """Every user has as many purchases as the mix says, in time order, all of them before now."""
-    mix = Mix(users=30, history=4)
-    events = [event for request in history(mix, NOW_MS, 7) for event in request.events]
-    times_ms = [event.purchase.event_time_ms for event in events]
-    assert Counter(event.purchase.user_id for event in events) == {f"load-u-{n}": 4 for n in range(30)}
+    made = [event.purchase for event in past(Mix(users=30, history=4), "purchase")]
+    times_ms = [one.event_time_ms for one in made]
+    assert Counter(one.user_id for one in made) == {f"load-u-{n}": 4 for n in range(30)}
     assert times_ms == sorted(times_ms)
     assert max(times_ms) < NOW_MS
+
+
+def test_everybody_registered_before_they_bought() -> None:
+    """A market in which nobody ever registered is one that no model knows."""
+    mix = Mix(users=30, sellers=5, items=12)
+    users, sellers = past(mix, "user_registered"), past(mix, "seller_registered")
+    assert {event.user_registered.user_id for event in users} == {f"load-u-{n}" for n in range(30)}
+    assert {event.seller_registered.seller_id for event in sellers} == {f"load-s-{n}" for n in range(5)}
+    first_ms = min(event.purchase.event_time_ms for event in past(mix, "purchase"))
+    assert max(event.event_time_ms for event in (*users, *sellers)) < first_ms
+
+
+def test_items_are_sold_at_the_price_that_they_were_listed_at() -> None:
+    """By their own sellers, before and in the test."""
+    mix = Mix(users=30, sellers=5, items=12)
+    listed = {event.item_listed.item_id: event.item_listed for event in past(mix, "item_listed")}
+    sold = [event.purchase for event in past(mix, "purchase")] + purchases(asks(mix, 500))
+    assert len(listed) == 12
+    for one in sold:
+        item = listed.get(one.item_id)
+        assert one.item_id == "" or item is not None
+        if item is not None:
+            assert (item.seller_id, item.price_minor * one.quantity) == (one.seller_id, one.amount_minor)
+
+
+def test_population_is_the_same_on_another_day() -> None:
+    """Who registered once is not registered again, with another day."""
+    mix = Mix(users=3, sellers=2, items=2)
+    for kind in ("user_registered", "seller_registered", "item_listed"):
+        assert past(mix, kind) == past(mix, kind, NOW_MS + 3 * DAY_MS)
+
+
+def test_no_history_is_none() -> None:
+    """A test that is to write nothing registers nobody either."""
+    assert list(history(Mix(history=0), NOW_MS, 10)) == []
 
 
 def test_history_is_recorded_once_a_day() -> None:

@@ -94,6 +94,15 @@ def test_page_names_what_was_not_answered() -> None:
     assert "5 UNAVAILABLE" in report_html(FAILED)
 
 
+def test_decisions_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """A reader sees how much was not approved, for that was explained as well."""
+    calls = tally(1_000)
+    calls.decisions.update(APPROVE=950, REVIEW=50)
+    one = result(calls, tally(1_000))
+    for told in (report_html(one), console(one, capsys)):
+        assert "95.0% APPROVE, 5.0% REVIEW" in told
+
+
 def test_result_is_kept_as_json(tmp_path: Path) -> None:
     """Beside the page lies everything that it was made of."""
     folder = folder_of(PASSED, tmp_path)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from service.core.decision import DecisionRecord
-from service.decision_log import DecisionLog
+from service.decision_log import ROUND_S, DecisionLog
 from service.errors import StoreUnavailable
 from service.metrics import Metrics
 from service.served import Served
@@ -71,6 +72,36 @@ def test_takers_get_everything_once_and_at_once(tmp_path: Path) -> None:
     assert shown == [f"p-{n}" for n in range(9)]
     assert [one.purchase.event_id for one in store.decision_log("", 10).decisions] == [f"p-{n}" for n in range(5)]
     assert metrics.registry.get_sample_value("fraud_decision_log_dropped_total") == 4.0
+
+
+class SlowStore(LmdbStore):
+    """A store of which each commit takes so long that more is served meanwhile."""
+
+    commits: list[int]
+    log: DecisionLog
+
+    def put_decisions(self, decisions: Sequence[DecisionRecord]) -> None:
+        """Take them, while one more is served."""
+        self.commits.append(len(decisions))
+        if len(self.commits) < 3:
+            self.log.put(make_served(f"meanwhile-{len(self.commits)}"))
+        super().put_decisions(decisions)
+
+
+def test_what_comes_during_a_commit_shares_the_next_rounds(tmp_path: Path) -> None:
+    """Else a busy worker would commit by ones and twos without end: a flush of the disk for each."""
+    store = SlowStore(LmdbSettings(path=tmp_path, max_size_bytes=1 << 26), "attempts", 10)
+    store.commits = []
+    store.log = log = DecisionLog(store, ScoringSettings(), Metrics())
+    for n in range(5):
+        log.put(make_served(f"p-{n}"))
+    begun_s = time.monotonic()
+    log.start()
+    wait_until(lambda: len(store.commits) == 3)
+    assert time.monotonic() - begun_s >= 2 * ROUND_S
+    assert log.stop(5) == 0
+    assert store.commits == [5, 1, 1]
+    assert len(store.decision_log("", 10).decisions) == 7
 
 
 def test_what_does_not_fit_is_dropped_and_counted(tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+"""The mix resembles a market, so that a load test measures what a market's calls cost."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+from loadtest.line import Target
+from loadtest.mix import RECORD, Asks, Mix
+from loadtest.prepare import prepare
+from service.client import FraudClient
+from service.pb import fraud_pb2 as pb
+from service.registry.promotion import promote
+from tests.running import running
+from training.learning.options import TrainOptions
+from training.learning.train import train
+from training.simulate import MarketSettings, simulate
+
+ASKS = 500
+
+
+def publish(folder: Path) -> None:
+    """Have a model live that learnt a simulated market, of which it stops one purchase in fifty."""
+    settings = MarketSettings(purchases=40_000, days=60, fraud_rate=0.02, settle_completed=False)
+    simulate(settings, folder / "market.parquet", _tell)
+    options = TrainOptions(review_rate=0.02, decline_precision=0.8, least_declined=10)
+    trained = train(folder / "market.parquet", folder / "registry", options, datetime.now(UTC), _tell)
+    assert trained.version is not None
+    promote(folder / "registry", trained.version, "test", "test")
+
+
+def _tell(what: str, done: int, total: int) -> None:
+    del what, done, total
+
+
+def test_model_of_a_market_approves_most_of_the_mix(tmp_path: Path) -> None:
+    """What is not approved is explained, for many times the cost of its score: nobody's market is mostly that."""
+    publish(tmp_path)
+    asks = Asks(Mix(), "test", seed=1)
+    decided: Counter[str] = Counter()
+    with running(tmp_path, 1) as service, FraudClient(service.target, score_deadline_ms=5_000) as client:
+        found = prepare(Target(service.target), Mix(), int(time.time() * 1000))
+        assert "problem" not in found
+        while decided.total() < ASKS:
+            ask = asks.take()
+            if ask.kind != RECORD:
+                answer = client.score(pb.ScoreRequest.FromString(ask.message).purchase)
+                decided[pb.Decision.Name(answer.decision)] += 1
+    assert decided["APPROVE"] > 0.85 * ASKS, decided
