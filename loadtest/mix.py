@@ -41,11 +41,12 @@ _OPENED_DAYS: Final = 365
 class Mix:
     """Who asks and what: sizes of the population, and shares of all calls."""
 
-    users: int = 2_000
+    users: int = 10_000
     sellers: int = 250
     items: int = 2_500
-    zipf: float = 1.0
-    """Exponent of Zipf's law: the n-th most active user makes 1/n^zipf of the first one's calls."""
+    zipf: float = 0.8
+    """Exponent of Zipf's law: the n-th most active user makes 1/n^zipf of the first one's calls. With 1.0 the first of
+    ten thousand would make a tenth of all, and no model takes a hundred purchases a second for honest."""
     record_share: float = 0.15
     """Scores that also record the purchase."""
     event_share: float = 0.05
@@ -57,7 +58,7 @@ class Mix:
     burst_share: float = 0.005
     """Purchases that begin a burst: one card tried at several sellers within a few calls."""
     burst_most: int = 12
-    history: int = 12
+    history: int = 8
     """Purchases of each user that are recorded before the test, over three weeks; 0 = nothing is recorded."""
 
 

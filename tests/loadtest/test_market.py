@@ -38,10 +38,11 @@ def _tell(what: str, done: int, total: int) -> None:
 def test_model_of_a_market_approves_most_of_the_mix(tmp_path: Path) -> None:
     """What is not approved is explained, for many times the cost of its score: nobody's market is mostly that."""
     publish(tmp_path)
-    asks = Asks(Mix(), "test", seed=1)
+    mix = Mix(users=2_000)
+    asks = Asks(mix, "test", seed=1)
     decided: Counter[str] = Counter()
     with running(tmp_path, 1) as service, FraudClient(service.target, score_deadline_ms=5_000) as client:
-        found = prepare(Target(service.target), Mix(), int(time.time() * 1000))
+        found = prepare(Target(service.target), mix, int(time.time() * 1000))
         assert "problem" not in found
         while decided.total() < ASKS:
             ask = asks.take()
