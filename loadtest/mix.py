@@ -10,7 +10,7 @@ import random
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import accumulate, chain, islice
 from typing import Final, NamedTuple
 
 from service.pb import fraud_pb2 as pb
@@ -128,16 +128,13 @@ class Asks:
         """Return a purchase of somebody at some seller."""
         self._made += 1
         seller = self._draw(self._sellers)
-        item, quantity = self._random.choice(_items_of(self._mix, seller)), self._random.choice(QUANTITIES)
-        return pb.Purchase(
-            purchase_id=f"load-{self._name}-p-{self._made}",
-            user_id=user_id,
-            seller_id=f"load-s-{seller}",
-            item_id=f"load-i-{item}" if self._random.random() < 0.97 else "",  # noqa: PLR2004
-            card_hash=f"load-{self._name}-c{card}" if card < 0 else f"load-c-{card}",
-            amount_minor=price_minor(item) * quantity,
-            quantity=quantity,
-        )
+        purchase = _sale(self._mix, self._random, seller)
+        purchase.purchase_id = f"load-{self._name}-p-{self._made}"
+        purchase.user_id = user_id
+        purchase.card_hash = f"load-{self._name}-c{card}" if card < 0 else f"load-c-{card}"
+        if self._random.random() >= 0.97:  # noqa: PLR2004
+            purchase.item_id = ""
+        return purchase
 
     def last_card(self, user: int) -> int:
         """Return the second card of a user, which is nobody else's."""
@@ -153,14 +150,11 @@ def history(mix: Mix, now_ms: int, batch: int) -> Iterator[pb.RecordRequest]:
     People register and items are listed on the same days for ever. Purchases are the same at every call but for
     their times and ids, which begin with the day: on one day they are recorded once. Nothing with `mix.history` 0.
     """
-    events: list[pb.Event] = []
-    for event in chain(_beginnings(mix), _purchases(mix, now_ms // DAY_MS)) if mix.history else ():
-        events.append(event)
-        if len(events) == batch:
-            yield pb.RecordRequest(events=events)
-            events = []
-    if events:
-        yield pb.RecordRequest(events=events)
+    if not mix.history:
+        return
+    events = chain(_beginnings(mix), _purchases(mix, now_ms // DAY_MS))
+    while some := list(islice(events, batch)):
+        yield pb.RecordRequest(events=some)
 
 
 def _beginnings(mix: Mix) -> Iterator[pb.Event]:
@@ -187,19 +181,24 @@ def _purchases(mix: Mix, day: int) -> Iterator[pb.Event]:
     count = mix.users * mix.history
     began_ms, step_ms = (day - 21) * DAY_MS, 21 * DAY_MS / count
     for number in range(count):
-        user, seller = number % mix.users, rng.randrange(mix.sellers)
-        item, quantity = rng.choice(_items_of(mix, seller)), rng.choice(QUANTITIES)
-        purchase = pb.Purchase(
-            purchase_id=f"load-h-{day}-{number}",
-            user_id=f"load-u-{user}",
-            seller_id=f"load-s-{seller}",
-            item_id=f"load-i-{item}",
-            card_hash=f"load-c-{user}",
-            amount_minor=price_minor(item) * quantity,
-            quantity=quantity,
-            event_time_ms=int(began_ms + number * step_ms),
-        )
+        user = number % mix.users
+        purchase = _sale(mix, rng, rng.randrange(mix.sellers))
+        purchase.purchase_id = f"load-h-{day}-{number}"
+        purchase.user_id = f"load-u-{user}"
+        purchase.card_hash = f"load-c-{user}"
+        purchase.event_time_ms = int(began_ms + number * step_ms)
         yield pb.Event(purchase=purchase)
+
+
+def _sale(mix: Mix, rng: random.Random, seller: int) -> pb.Purchase:
+    """Return what a seller sells at once, at the listed price; who buys it, and when, is left open."""
+    item, quantity = rng.choice(_items_of(mix, seller)), rng.choice(QUANTITIES)
+    return pb.Purchase(
+        seller_id=f"load-s-{seller}",
+        item_id=f"load-i-{item}",
+        amount_minor=price_minor(item) * quantity,
+        quantity=quantity,
+    )
 
 
 def _items_of(mix: Mix, seller: int) -> range:

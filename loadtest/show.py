@@ -27,8 +27,8 @@ def show(result: Result, page: Path) -> None:
             highlight=False,
         )
     console.print(_kinds(result))
-    if result.decided:
-        console.print(f"decided: {result.decided}", highlight=False)
+    if decided := result.decided:
+        console.print(f"decided: {decided}", highlight=False)
     console.print(_promised(judgement))
     verdict = judgement.verdict.name
     console.print(f"[bold {_COLOURS[verdict]}]{verdict}[/]: {judgement.sentence}", highlight=False)

@@ -20,6 +20,7 @@ from service.settings import ScoringSettings
 from service.store.protocol import Store
 
 _LOG = structlog.get_logger(__name__)
+
 ROUND_S: Final = 0.05
 """Seconds between two looks for what is new: what a crash may cost, and what shares a commit."""
 

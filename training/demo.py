@@ -49,6 +49,16 @@ class Played(NamedTuple):
     call_ms: float
 
 
+def market_settings(purchases: int, days: int, seed: int) -> MarketSettings:
+    """Return the market of the story."""
+    return MarketSettings(purchases=purchases, days=days, seed=seed, fraud_rate=0.02, settle_completed=False)
+
+
+def train_options(seed: int) -> TrainOptions:
+    """Return how its model is trained."""
+    return TrainOptions(seed=seed, review_rate=REVIEW_RATE, decline_precision=0.8, least_declined=10, notes="make run")
+
+
 def play(client: FraudClient, frame: pl.DataFrame, tell: events.Progress) -> list[Played]:
     """Send one day as it happened: purchases are scored and recorded one by one, the rest is recorded."""
     day = events.events_of(frame)
@@ -78,7 +88,7 @@ def main(
     """Play the whole story once, and end."""
     begun_s = time.monotonic()
     _prepare(out)
-    settings = MarketSettings(purchases=purchases, days=days, seed=seed, fraud_rate=0.02, settle_completed=False)
+    settings = market_settings(purchases, days, seed)
     last_day_ms = settings.end_ms - DAY_MS
     with progress(quiet=False, console=OUT) as tell:
         market = simulate(settings, out / "events.parquet", tell)
@@ -87,10 +97,7 @@ def main(
             _step(f"service on {target}, embedded store in {out / 'store'}")
             recorded = record_file(client, history, tell)
             _step("recorded " + ", ".join(f"{count:,} {name}" for name, count in sorted(recorded.items())))
-            options = TrainOptions(
-                seed=seed, review_rate=REVIEW_RATE, decline_precision=0.8, least_declined=10, notes="make run"
-            )
-            trained = train(history, out / "registry", options, datetime.now(UTC), tell)
+            trained = train(history, out / "registry", train_options(seed), datetime.now(UTC), tell)
             assert trained.version is not None, "it was told to publish"
             promote(out / "registry", trained.version, "make run", "first version of the demonstration")
             live_s = wait_followed(client, trained.version)

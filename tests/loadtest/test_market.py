@@ -14,25 +14,21 @@ from service.client import FraudClient
 from service.pb import fraud_pb2 as pb
 from service.registry.promotion import promote
 from tests.running import running
-from training.learning.options import TrainOptions
+from training.data.events import silent
+from training.demo import market_settings, train_options
 from training.learning.train import train
-from training.simulate import MarketSettings, simulate
+from training.simulate import simulate
 
 ASKS = 500
+SEED = 7
 
 
 def publish(folder: Path) -> None:
-    """Have a model live that learnt a simulated market, of which it stops one purchase in fifty."""
-    settings = MarketSettings(purchases=40_000, days=60, fraud_rate=0.02, settle_completed=False)
-    simulate(settings, folder / "market.parquet", _tell)
-    options = TrainOptions(review_rate=0.02, decline_precision=0.8, least_declined=10)
-    trained = train(folder / "market.parquet", folder / "registry", options, datetime.now(UTC), _tell)
+    """Have a model live that learnt what that of `make run` learns, from a smaller market."""
+    simulate(market_settings(40_000, 60, SEED), folder / "market.parquet", silent)
+    trained = train(folder / "market.parquet", folder / "registry", train_options(SEED), datetime.now(UTC), silent)
     assert trained.version is not None
     promote(folder / "registry", trained.version, "test", "test")
-
-
-def _tell(what: str, done: int, total: int) -> None:
-    del what, done, total
 
 
 def test_model_of_a_market_approves_most_of_the_mix(tmp_path: Path) -> None:

@@ -24,16 +24,13 @@ from training.benchmark.handbook import (
     weeks_of,
 )
 from training.benchmark.online import check_online
+from training.data.events import silent
 from training.learning.fit import PARAMETERS
 
 FIRST_DAY = date(2018, 7, 1)
 DAYS = 30
 WEEK = FIRST_DAY + timedelta(15)
 OPTIONS = Options(WEEK, weeks=2, train_days=7, parameters={**PARAMETERS, "num_iterations": 10})
-
-
-def silent(_what: str, _done: int, _total: int) -> None:
-    """Tell nobody how far it got."""
 
 
 def handbook_frame(days: int = DAYS, daily: int = 60, seed: int = 1) -> pl.DataFrame:

@@ -26,6 +26,7 @@ from service.registry.servable import Servable
 from tests.make import NOW_MS, make_event, make_purchase, make_stream
 from tests.training.oracle import frame_of, in_pieces
 from training.data import events
+from training.data.events import silent
 from training.learning.calibrate import NEVER, calibrate, choose_thresholds
 from training.learning.dataset import Dataset, load_dataset, split_by_time
 from training.learning.fit import PARAMETERS, blanked, fit, without
@@ -37,10 +38,6 @@ from training.simulate import MarketSettings, simulate
 
 NOW = datetime(2026, 8, 1, tzinfo=UTC)
 OPTIONS = TrainOptions(parameters={"num_iterations": 20}, decline_precision=0.5, least_declined=5)
-
-
-def silent(_what: str, _done: int, _total: int) -> None:
-    """Tell nobody how far it got."""
 
 
 @pytest.fixture(scope="module")
