@@ -18,6 +18,14 @@ _COLOURS: Final = {SCORE: THIS, SCORE_RECORD: REVIEW, RECORD: INK, EMPTY: CHAMPI
 _LEAST_MS: Final = 0.1
 _MS: Final = FuncFormatter(lambda ms, _: f"{ms:g}")
 _MANY: Final = FuncFormatter(lambda number, _: f"{number:,.0f}")
+_MARKS: Final = (
+    ("held", THIS, "."),
+    ("not held", DECLINE, "x"),
+    ("confirmed", THIS, "D"),
+    ("not confirmed", DECLINE, "D"),
+)
+"""What is drawn for a rate, by what came of it."""
+
 _NINES: Final = (0.0, 0.9, 0.99, 0.999, 0.9999, 0.99999)
 
 
@@ -125,19 +133,21 @@ def _saturation(result: Result) -> Chart:
         tried = [step for step in result.steps if step.open]
         most = 1.05 * max(result.peak, result.rate)
         axes.plot([0, most], [0, most], color=MUTED, linewidth=0.8, linestyle=":")
-        for holds, colour, marker, label in ((True, THIS, "o", "held"), (False, DECLINE, "x", "not held")):
-            steps = [step for step in tried if step.holds == holds]
-            at, answered = [step.rate for step in steps], [step.answered_per_s for step in steps]
-            axes.plot(at, answered, color=colour, marker=marker, markersize=6, linestyle="", label=label)
+        for outcome, colour, marker in _MARKS:
+            steps = [step for step in tried if step.outcome == outcome]
+            if steps:
+                at, answered = [step.rate for step in steps], [step.answered_per_s for step in steps]
+                axes.plot(at, answered, color=colour, marker=marker, markersize=6, linestyle="", label=outcome)
         axes.axhline(result.peak, color=CHAMPION, linewidth=1.2, linestyle="--", label="peak of the closed loop")
         axes.axvline(result.rate, color=MUTED, linewidth=1.2, linestyle="--", label="rate of the test")
         axes.set(xlabel="calls due a second", ylabel="answered a second", xlim=(0, most), ylim=(0, most))
         axes.xaxis.set_major_formatter(_MANY)
         axes.yaxis.set_major_formatter(_MANY)
-        legend_above(axes, 2)
+        legend_above(axes, 3)
 
     caption = (
         f"The search before the test. Each mark is a rate of calls that came on a schedule of their own; it held when "
-        f"{HELD:.0%} of them were answered, which is a mark on the dotted line. The highest that held is saturation."
+        f"{HELD:.0%} of them were answered, which is a mark on the dotted line. The highest that held is kept up for "
+        f"longer, and lowered until it is confirmed: saturation."
     )
     return drawn("saturation", "Saturation", caption, draw)

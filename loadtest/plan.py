@@ -1,7 +1,7 @@
 """The plan of a test: its stages, in order, each with what the generators do in it.
 
-First a search finds the highest rate at which nearly all calls are answered (`loadtest.search`); then an open loop
-sends a share of that, on a schedule that no answer changes, and is what counts.
+First a search finds the highest rate at which nearly all calls are answered for a while (`loadtest.search`); then an
+open loop sends a share of that, on a schedule that no answer changes, and is what counts.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class Plan:
     warm_up_s: int = 5
     step_s: int = 3
     """Seconds of each step of the search."""
+    confirm_s: int = 15
+    """Seconds for which the rate that was found must hold, to be saturation."""
     empty_rate: float = 100.0
     """Calls a second to the empty handler."""
 
@@ -54,7 +56,7 @@ class Course:
         self.plan = plan
         self.rate = plan.rate
         """Calls a second of the open loop that counts; 0 until it is known, and when no rate holds."""
-        self._search = Search(plan.step_s, plan.empty_rate, counted)
+        self._search = Search(plan.step_s, plan.confirm_s, plan.empty_rate, counted)
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -68,8 +70,8 @@ class Course:
         """
         plan = self.plan
         if not self.rate:
-            for order in self._search.orders():
-                yield Stage(plan.step_s, order)
+            for seconds, order in self._search.orders():
+                yield Stage(seconds, order)
             self.rate = round(plan.share * saturation_of(self.steps), 1)
             if not self.rate:
                 return

@@ -3,7 +3,8 @@
 Two loops, for they find different numbers. With many calls in flight a closed loop finds the *peak*: there are never
 more calls than wait for their turn already, and what calls that wait together can share is shared. Nobody's customers
 come that way: they come in crowds, and a service refuses those whose turn would come too late. So the peak only bounds
-the search, and an open loop finds *saturation* below it, by halving.
+the search, and an open loop finds the rate below it, by halving, in steps of seconds. What holds for seconds may hold
+no longer, so the rate is kept up for a longer while, and lowered until it holds that long: this is *saturation*.
 """
 
 from __future__ import annotations
@@ -28,7 +29,13 @@ HELD: Final = 0.99
 
 REPEATS: Final = 3
 """Rates of a search that are tried once more, because they did not hold while the empty handler was late: the first
-ones below the peak, which decide most."""
+ones below the peak, which decide most. As many again of those that are to be confirmed."""
+
+CONFIRMATIONS: Final = 6
+"""Rates that are kept up for a longer while, until one holds."""
+
+LOWER: Final = 0.9
+"""The next rate to confirm, as a share of the one that did not hold."""
 
 EMPTY_LIMIT: Final = Limit(0.99, 5.0)
 """What the empty handler must hold in a step, for the service to be the one that did not."""
@@ -57,6 +64,8 @@ class Step(NamedTuple):
     """Of the empty handler in the same seconds; None where it was not called or did not answer."""
     empty_late: bool = False
     """Whether it missed EMPTY_LIMIT."""
+    confirms: bool = False
+    """Whether this was a longer step, which alone can say that the service keeps a rate up."""
 
     @property
     def open(self) -> bool:
@@ -65,8 +74,15 @@ class Step(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Return whether the service can answer calls that come at this rate."""
+        """Return whether the service can answer calls that come at this rate, for as long as the step took."""
         return self.open and self.answered_share >= HELD
+
+    @property
+    def outcome(self) -> str:
+        """Return in words what it said about its rate; nothing in the closed loop."""
+        if not self.open:
+            return ""
+        return ("" if self.holds else "not ") + ("confirmed" if self.confirms else "held")
 
 
 Counted = Callable[[str], Mapping[Key, Tally]]
@@ -78,16 +94,16 @@ def peak_of(steps: Iterable[Step]) -> float:
 
 
 def saturation_of(steps: Iterable[Step]) -> float:
-    """Return the highest rate of the open loop that held; 0 when none did, or none was tried."""
-    return max((step.rate for step in steps if step.holds), default=0.0)
+    """Return the highest rate of the open loop that was confirmed; 0 when none was, or none was tried."""
+    return max((step.rate for step in steps if step.holds and step.confirms), default=0.0)
 
 
 def shortcoming(steps: Sequence[Step]) -> str:
     """Return what a service did of which no rate held, to follow its name."""
-    tried = [step for step in steps if step.open]
-    if not tried:
+    failed = [step for step in steps if step.open and not step.holds]
+    if not failed:
         return "answered nothing"
-    least = min(tried, key=lambda step: step.rate)
+    least = min(failed, key=lambda step: step.rate)
     return (
         f"answered {peak_of(steps):,.0f} calls a second that waited for each other, but of {least.rate:,.1f} a second "
         f"on a schedule of their own only {least.answered_share:.1%}, not {HELD:.0%}: there is no saturation to take a "
@@ -98,28 +114,38 @@ def shortcoming(steps: Sequence[Step]) -> str:
 class Search:
     """A search as it is carried out: yields orders, and knows by then what the next one is."""
 
-    def __init__(self, step_s: int, empty_rate: float, counted: Counted) -> None:
+    def __init__(self, step_s: int, confirm_s: int, empty_rate: float, counted: Counted) -> None:
         """Begin; `counted` returns what was counted of a stage, once it is over."""
         self.steps: list[Step] = []
         self._step_s = step_s
+        self._confirm_s = confirm_s
         self._empty_rate = empty_rate
         self._counted = counted
-        self._repeats = REPEATS
 
-    def orders(self) -> Iterator[Order]:
-        """Yield what to send for `step_s` each. Late answers must have come before the next one is asked for.
+    def orders(self) -> Iterator[tuple[int, Order]]:
+        """Yield what to send, and for how many seconds. Late answers must have come before the next is asked for.
 
-        At most len(IN_FLIGHT) + 1 + HALVINGS + REPEATS: 65 s with steps of three seconds and rests of two, and 50 s
-        when nothing is tried again.
+        At most len(IN_FLIGHT) + 1 + HALVINGS + REPEATS of `step_s`, and CONFIRMATIONS + REPEATS of `confirm_s`. With
+        the plan's seconds and rests of two, 65 s when nothing is tried twice and the first rate is confirmed.
         """
         for in_flight in IN_FLIGHT:
-            yield from self._step(Order(f"{in_flight} in flight", in_flight=in_flight))
+            yield from self._step(self._step_s, Order(f"{in_flight} in flight", in_flight=in_flight))
+        yield from self._halve()
+        yield from self._confirm()
+
+    def _halve(self) -> Iterator[tuple[int, Order]]:
+        """Look for the highest rate that holds for a step."""
         peak = round(peak_of(self.steps), 1)
         low, high, rate = 0.0, peak, peak  # who answers the peak on a schedule, too, can answer no more
+        repeats = REPEATS
         for _ in range(1 + HALVINGS):
             if not rate:
                 return
-            yield from self._open(rate, again=rate < peak)
+            order = self._order(rate)
+            yield from self._step(self._step_s, order)
+            if rate < peak and repeats and self._stalled():
+                repeats -= 1
+                yield from self._step(self._step_s, again(order))
             if self.steps[-1].holds:
                 low = rate
             else:
@@ -128,19 +154,41 @@ class Search:
             if rate in (low, high):
                 return
 
-    def _open(self, rate: float, *, again: bool) -> Iterator[Order]:
-        order = Order(f"{rate:.1f} a second", rate=rate, empty_rate=self._empty_rate)
-        yield from self._step(order)
-        if again and self._repeats and self.steps[-1].empty_late and not self.steps[-1].holds:
-            self._repeats -= 1
-            yield from self._step(replace(order, stage=f"{order.stage}, again"))
+    def _confirm(self) -> Iterator[tuple[int, Order]]:
+        """Keep up the highest rate that held, and lower ones after it, until one holds longer."""
+        rate = max((step.rate for step in self.steps if step.holds), default=0.0)
+        repeats = REPEATS
+        for _ in range(CONFIRMATIONS):
+            if not rate:
+                return
+            order = self._order(rate)
+            order = replace(order, stage=f"{order.stage}, longer")
+            yield from self._step(self._confirm_s, order, confirms=True)
+            if repeats and self._stalled():
+                repeats -= 1
+                yield from self._step(self._confirm_s, again(order), confirms=True)
+            if self.steps[-1].holds:
+                return
+            rate = round(LOWER * rate, 1)
 
-    def _step(self, order: Order) -> Iterator[Order]:
-        yield order
-        self.steps.append(step_of(order, self._counted(order.stage), self._step_s))
+    def _order(self, rate: float) -> Order:
+        return Order(f"{rate:.1f} a second", rate=rate, empty_rate=self._empty_rate)
+
+    def _stalled(self) -> bool:
+        """Return whether the last rate may have failed to hold because the machine did something else."""
+        return self.steps[-1].empty_late and not self.steps[-1].holds
+
+    def _step(self, seconds: int, order: Order, *, confirms: bool = False) -> Iterator[tuple[int, Order]]:
+        yield seconds, order
+        self.steps.append(step_of(order, self._counted(order.stage), seconds, confirms=confirms))
 
 
-def step_of(order: Order, counted: Mapping[Key, Tally], seconds: int) -> Step:
+def again(order: Order) -> Order:
+    """Return an order to do the same once more, counted apart."""
+    return replace(order, stage=f"{order.stage}, again")
+
+
+def step_of(order: Order, counted: Mapping[Key, Tally], seconds: int, *, confirms: bool = False) -> Step:
     """Return what came of a step of so many seconds."""
     settled = {key: tally for key, tally in counted.items() if SETTLING_S <= key.second < seconds}
     calls = total(tally for key, tally in settled.items() if key.kind != EMPTY)
@@ -156,4 +204,5 @@ def step_of(order: Order, counted: Mapping[Key, Tally], seconds: int) -> Step:
         errors=calls.errors,
         empty_p99_ms=empties.latencies.percentile_ms(EMPTY_LIMIT.share) if empties.answered else None,
         empty_late=late(EMPTY_LIMIT, empties),
+        confirms=confirms,
     )

@@ -22,7 +22,8 @@ def show(result: Result, page: Path) -> None:
     if result.steps:
         console.print(_search(result))
         console.print(
-            f"saturation: {result.saturation:,.0f} calls a second of an open loop, of which {HELD:.0%} were answered; "
+            f"saturation: {result.saturation:,.0f} calls a second of an open loop, of which {HELD:.0%} were answered "
+            f"for {result.plan.confirm_s} s; "
             f"peak of the closed loop: {result.peak:,.0f}",
             highlight=False,
         )
@@ -46,7 +47,7 @@ def _search(result: Result) -> Table:
             f"{step.p50_ms:.2f}",
             f"{step.p99_ms:.2f}",
             f"{step.refused:,}",
-            ("held" if step.holds else "not held") if step.open else "",
+            step.outcome,
             style="" if step.open else "dim",
         )
     return table

@@ -31,10 +31,11 @@ def closed_step(in_flight: int, answered_per_s: float) -> Step:
     return Step(in_flight, 0.0, answered_per_s, 1.0, 1.0, 2.0, 0, 0)
 
 
-def open_step(rate: float, share: float = 1.0, *, empty_late: bool = False) -> Step:
+def open_step(rate: float, share: float = 1.0, *, empty_late: bool = False, confirms: bool = False) -> Step:
     """Return a step of the open loop in which such a share was answered, and the others were refused."""
     refused = round(rate * (1 - share))
-    return Step(0, rate, rate * share, share, 1.0, 2.0, refused, refused, 9.0 if empty_late else 1.0, empty_late)
+    empty_p99_ms = 9.0 if empty_late else 1.0
+    return Step(0, rate, rate * share, share, 1.0, 2.0, refused, refused, empty_p99_ms, empty_late, confirms)
 
 
 def result(calls: Tally, empties: Tally, *, steps: tuple[Step, ...] = (), seconds: int = 60) -> Result:

@@ -16,7 +16,13 @@ from loadtest.show import show
 from loadtest.tally import Key
 from tests.loadtest.make import closed_step, open_step, result, result_of, tally
 
-STEPS = (closed_step(16, 1_200.0), closed_step(64, 1_500.0), open_step(1_500.0, 0.75), open_step(750.0))
+STEPS = (
+    closed_step(16, 1_200.0),
+    closed_step(64, 1_500.0),
+    open_step(1_500.0, 0.75),
+    open_step(750.0),
+    open_step(750.0, confirms=True),
+)
 PASSED = result(tally(20_000), tally(3_000), steps=STEPS)
 PARTLY_VOID = result_of(
     {
@@ -56,13 +62,14 @@ def test_page_tells_saturation_from_the_peak() -> None:
     assert "Saturation is <strong>750 calls a second</strong>" in page
     assert "The peak is 1,500 calls a second" in page
     assert page.count("<th>closed loop, ") == 2
-    assert page.count("<th>open loop, ") == 2
+    assert page.count("<th>open loop, ") == 3
+    assert page.count(">confirmed</span>") == 1
 
 
 def test_console_tells_saturation_from_the_peak(capsys: pytest.CaptureFixture[str]) -> None:
     """Both numbers stand in one sentence, steps above it."""
     told = console(PASSED, capsys)
-    assert "saturation: 750 calls a second of an open loop" in told
+    assert "saturation: 750 calls a second of an open loop, of which 99% were answered for 15 s" in told
     assert "peak of the closed loop: 1,500" in told
 
 

@@ -8,9 +8,11 @@ from loadtest.generator import Order
 from loadtest.mix import EMPTY, SCORE
 from loadtest.plan import Plan
 from loadtest.search import (
+    CONFIRMATIONS,
     HALVINGS,
     HELD,
     IN_FLIGHT,
+    LOWER,
     REPEATS,
     Search,
     Step,
@@ -30,15 +32,20 @@ ALWAYS = {f"{800 / 2**n} a second{again}" for n in range(1 + HALVINGS) for again
 
 def searched(service: Service) -> list[Step]:
     """Return the steps of a search that came to its end."""
-    search = Search(PLAN.step_s, PLAN.empty_rate, service.counted)
-    for _ in search.orders():
-        pass
+    search = Search(PLAN.step_s, PLAN.confirm_s, PLAN.empty_rate, service.counted)
+    seconds = [seconds for seconds, _ in search.orders()]
+    assert seconds == [PLAN.confirm_s if step.confirms else PLAN.step_s for step in search.steps]
     return search.steps
 
 
 def rates(steps: list[Step]) -> list[float]:
-    """Return the rates of the open loop that were tried, in order."""
-    return [step.rate for step in steps if step.open]
+    """Return the rates of the open loop that were tried for short, in order."""
+    return [step.rate for step in steps if step.open and not step.confirms]
+
+
+def kept_up(steps: list[Step]) -> list[float]:
+    """Return the rates that were kept up for longer, in order."""
+    return [step.rate for step in steps if step.confirms]
 
 
 @pytest.mark.parametrize("capacity", [25, 100, 333, 480, 790])
@@ -53,14 +60,39 @@ def test_peak_bounds_the_search_and_is_told_apart() -> None:
     steps = searched(Service(peak=800, capacity=500))
     assert [step.in_flight for step in steps[: len(IN_FLIGHT)]] == list(IN_FLIGHT)
     assert rates(steps) == [800.0, 400.0, 600.0, 500.0, 550.0, 525.0]
+    assert kept_up(steps) == [500.0]
     assert (peak_of(steps), saturation_of(steps)) == (800.0, 500.0)
 
 
 def test_peak_that_holds_is_saturation() -> None:
-    """A service that answers the closed loop's peak on a schedule, too, is asked nothing more."""
+    """A service that answers the closed loop's peak on a schedule, too, and keeps it up, is asked nothing more."""
     steps = searched(Service(peak=800, capacity=5_000))
-    assert rates(steps) == [800.0]
+    assert rates(steps) == kept_up(steps) == [800.0]
     assert saturation_of(steps) == 800.0
+
+
+def test_rate_that_holds_for_seconds_is_no_saturation() -> None:
+    """What held for a short step must hold for a longer one; where it does not, lower rates are kept up."""
+    steps = searched(Service(peak=800, capacity=5_000, lasting=600))
+    assert rates(steps) == [800.0]
+    assert kept_up(steps) == [800.0, 720.0, 648.0, 583.2]
+    assert saturation_of(steps) == 583.2
+
+
+def test_service_that_keeps_nothing_up_has_no_saturation() -> None:
+    """The search gives up after some rates, each lower than the one before, and says how the lowest went."""
+    steps = searched(Service(peak=800, capacity=800, lasting=0))
+    assert len(kept_up(steps)) == CONFIRMATIONS
+    assert kept_up(steps)[-1] == pytest.approx(800 * LOWER ** (CONFIRMATIONS - 1), abs=0.5)
+    assert saturation_of(steps) == 0.0
+    assert f"of {kept_up(steps)[-1]:,.1f} a second on a schedule of their own only 90.0%" in shortcoming(steps)
+
+
+def test_confirmation_that_a_stall_did_not_let_hold_is_tried_again() -> None:
+    """The machine's stall lowers no saturation, unless it stalls twice."""
+    once, twice = {"500.0 a second, longer"}, {"500.0 a second, longer", "500.0 a second, longer, again"}
+    assert saturation_of(searched(Service(peak=800, capacity=500, stalls=once))) == 500.0
+    assert saturation_of(searched(Service(peak=800, capacity=500, stalls=twice))) == 450.0
 
 
 def test_rate_that_never_holds_leaves_no_saturation() -> None:
@@ -96,6 +128,7 @@ def test_rate_is_not_tried_a_third_time() -> None:
 def test_rates_are_not_tried_again_for_ever() -> None:
     """A machine that stalls whatever the rate makes the search a few steps longer; the peak is not tried again."""
     steps = searched(Service(peak=800, capacity=500, stalls=ALWAYS))
+    assert not kept_up(steps)
     assert len(steps) == len(IN_FLIGHT) + 1 + HALVINGS + REPEATS
     assert rates(steps)[:4] == [800.0, 400.0, 400.0, 200.0]
 
@@ -114,6 +147,21 @@ def test_rate_holds_when_nearly_all_are_answered(share: float, holds: bool) -> N
 def test_closed_loop_holds_no_rate() -> None:
     """What it got answered is no rate at which calls came."""
     assert saturation_of([closed_step(64, 800.0)]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("step", "outcome"),
+    [
+        (closed_step(64, 800.0), ""),
+        (open_step(500.0), "held"),
+        (open_step(500.0, 0.9), "not held"),
+        (open_step(500.0, confirms=True), "confirmed"),
+        (open_step(500.0, 0.9, confirms=True), "not confirmed"),
+    ],
+)
+def test_outcome_tells_a_longer_step_from_a_short_one(step: Step, outcome: str) -> None:
+    """Console, page and plot say which of them a rate held."""
+    assert step.outcome == outcome
 
 
 def test_step_leaves_out_its_beginning_and_the_empty_handler() -> None:
