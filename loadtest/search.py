@@ -18,7 +18,7 @@ from loadtest.mix import EMPTY
 from loadtest.sla import Limit, late
 from loadtest.tally import Key, Tally, total
 
-IN_FLIGHT: Final = (16, 32, 64, 128)
+IN_FLIGHT: Final = (8, 16, 32, 64)
 """Calls in flight of the closed loop, step by step."""
 
 HALVINGS: Final = 5

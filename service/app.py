@@ -94,6 +94,7 @@ class App:
         servicer = Servicer(scorer, ingester, self._lineups, Reader(settings.ingest), clock, settings.server, edge)
         self.server = Server(servicer, settings, edge, self._certificates)
         self.metrics.follow_queue("lane", lambda: self.server.lane.waiting, settings.server.max_concurrent_calls)
+        self.metrics.follow_leisure(lambda: self.server.lane.leisure)
         self._pauses = Pauses()
         self.metrics.registry.register(self._pauses)
         self._exposition: Exposition | None = None

@@ -14,7 +14,7 @@ import structlog
 from service.core.decision import DecisionRecord
 from service.errors import StoreUnavailable
 from service.metrics import Metrics
-from service.scheduling import give_way
+from service.scheduling import give_way, pause
 from service.served import Served
 from service.settings import ScoringSettings
 from service.store.protocol import Store
@@ -24,8 +24,11 @@ _LOG = structlog.get_logger(__name__)
 ROUND_S: Final = 0.05
 """Seconds between two looks for what is new: what a crash may cost, and what shares a commit."""
 
-_FIRST_PAUSE_S = 0.1
-_LAST_PAUSE_S = 2.0
+SHOWN: Final = 128
+"""What is new is shown to the takers so many at a time, with a pause between: it costs some milliseconds a thousand."""
+
+_FIRST_RETRY_S = 0.1
+_LAST_RETRY_S = 2.0
 
 
 Taker = Callable[[Sequence[Served]], None]
@@ -75,16 +78,16 @@ class DecisionLog:
 
     def _run(self) -> None:
         give_way()
-        pause_s, again_s = _FIRST_PAUSE_S, 0.0
+        retry_s, again_s = _FIRST_RETRY_S, 0.0
         while True:
             stopping = self._stopping.is_set()
             self._show()
             if stopping or time.monotonic() >= again_s:
                 if self._keep_all():
-                    pause_s = _FIRST_PAUSE_S
+                    retry_s = _FIRST_RETRY_S
                 else:
-                    again_s = time.monotonic() + pause_s
-                    pause_s = min(2 * pause_s, _LAST_PAUSE_S)
+                    again_s = time.monotonic() + retry_s
+                    retry_s = min(2 * retry_s, _LAST_RETRY_S)
             if stopping:
                 return
             self._stopping.wait(ROUND_S)
@@ -92,9 +95,10 @@ class DecisionLog:
     def _show(self) -> None:
         """Show the takers what is new, and let it wait for the store, as much as there is room for."""
         while self._new:
-            batch = [self._new.popleft() for _ in range(min(self._batch, len(self._new)))]
+            batch = [self._new.popleft() for _ in range(min(SHOWN, len(self._new)))]
             for take in self._takers:
                 take(batch)
+                pause()
             room = self._bound - len(self._waiting)
             self._waiting.extend(served.record for served in batch[:room])
             self._metrics.decision_log_dropped.inc(max(len(batch) - room, 0))

@@ -45,10 +45,17 @@ class ServerSettings(Section):
         "RESOURCE_EXHAUSTED.",
     )
     max_wait_ms: Count = Field(
-        5,
+        10,
         le=60_000,
         description="Milliseconds that a Score may wait for its turn, by how long others took lately; one that would "
-        "wait longer is refused with RESOURCE_EXHAUSTED.",
+        "wait longer is refused with RESOURCE_EXHAUSTED. For crowds that pass: the less time there is to spare, the "
+        "less of it, down to max_standing_wait_ms.",
+    )
+    max_standing_wait_ms: Count = Field(
+        2,
+        le=60_000,
+        description="The same while there is hardly any time to spare, so that waiting helps nobody: it would only "
+        "make all answers late. No more than max_wait_ms counts.",
     )
     max_calls_per_connection: Count = Field(
         128,

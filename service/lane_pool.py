@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from service.headers import Metadata
 
 _PACE_WEIGHT: Final = 1 / 32
 """Weight of the newest call in the running mean of how long one takes."""
+
+LEISURE_S: Final = 0.1
+"""How far back it counts whether there was something to do: longer than most stalls, no longer than needed."""
 
 JOIN_S: Final = 5.0
 """Seconds that the lane's threads get to end once every call has."""
@@ -58,6 +62,32 @@ class Pace:
         self.mean_s += (took_s - self.mean_s) * _PACE_WEIGHT
 
 
+class Leisure:
+    """The share of the time, of late, in which there was nothing to do: what is left of it says whether a crowd stays.
+
+    Times a state, of which one holds until the other is noted. Thread-safe only in that it never fails.
+    """
+
+    __slots__ = ("_idle", "_share", "_since_s")
+
+    def __init__(self) -> None:
+        """Begin idle."""
+        self._idle, self._share, self._since_s = True, 1.0, time.monotonic()
+
+    def note(self, *, idle: bool) -> None:
+        """Take note that from now on there is something to do, or not."""
+        now_s = time.monotonic()
+        self._share, self._since_s, self._idle = self._at(now_s), now_s, idle
+
+    @property
+    def share(self) -> float:
+        """Return it, between 0 and 1; what is LEISURE_S ago counts 1/e of what is now."""
+        return self._at(time.monotonic())
+
+    def _at(self, now_s: float) -> float:
+        return self._idle + (self._share - self._idle) * math.exp((self._since_s - now_s) / LEISURE_S)
+
+
 class Pool:
     """Threads that work on calls which wait for somebody."""
 
@@ -66,6 +96,10 @@ class Pool:
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
         self._work = work
         self._pace = Pace()
+        self.leisure = Leisure()
+        """Of the threads: idle is when one of them is."""
+        self._free = 0
+        self._counting = threading.Lock()
         self._threads = [
             threading.Thread(target=self._run, name=f"lane-{name}-{n}", daemon=True) for n in range(threads)
         ]
@@ -110,7 +144,20 @@ class Pool:
             thread.join(JOIN_S)
 
     def _run(self) -> None:
-        while (call := self._calls.get()) is not None:
+        while (call := self._next()) is not None:
             begun_s = time.monotonic()
             answered = self._work(call)
             self._pace.note((time.monotonic() - begun_s) / answered)
+
+    def _next(self) -> Call | None:
+        """Wait for a call; None when the thread is to end."""
+        with self._counting:
+            self._free += 1
+            if self._free == 1:
+                self.leisure.note(idle=True)
+        call = self._calls.get()
+        with self._counting:
+            self._free -= 1
+            if not self._free:
+                self.leisure.note(idle=False)
+        return call

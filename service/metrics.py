@@ -98,6 +98,12 @@ class Metrics:
         self._waiting.labels(queue).set_function(waiting)
         self._bounds.labels(queue).set(bound)
 
+    def follow_leisure(self, share: Callable[[], float]) -> None:
+        """Tell how much of its time a worker has to spare, whenever somebody asks."""
+        self._gauge(
+            "fraud_leisure", "Share of the last tenth of a second in which a score would have been begun at once."
+        ).set_function(share)
+
     def follow_lists(self, entries: Callable[[], int], age_s: Callable[[], float]) -> None:
         """Tell how many entries the lists have and how old that knowledge may be, whenever somebody asks."""
         self._gauge("fraud_lists_entries", "Entries of the lists that hold.").set_function(entries)

@@ -26,8 +26,9 @@ from service.telemetry.rows import LineupSource, Rows
 
 _LOG = structlog.get_logger(__name__)
 
-MAX_WAITING: Final = 512
-"""Answers that wait to be counted in one step: what a step costs by itself is then little for each."""
+MAX_WAITING: Final = 128
+"""Answers that wait to be counted in one step: enough that what a step costs by itself is little for each, and few
+enough that nobody waits long for it: 0.3 ms, where 512 take 0.7 and cost a third less each."""
 
 WAIT_S: Final = 0.25
 """How long they wait at most while others come; whoever asks for metrics does not let them wait."""

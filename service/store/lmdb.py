@@ -17,6 +17,7 @@ from service.core.decision import DecisionRecord
 from service.core.event import KINDS, EntityKey, Event
 from service.core.profile import EMPTY, SCHEMAS, Habits, Image
 from service.errors import StoreUnavailable
+from service.scheduling import unhurried
 from service.settings import LmdbSettings
 from service.store.group_commit import GroupCommit
 from service.store.lmdb_commit import Commit, Prepared
@@ -230,7 +231,7 @@ class LmdbStore:
 
     def put_decisions(self, decisions: Sequence[DecisionRecord]) -> None:
         """Keep decisions; durable when it returns. Raises StoreUnavailable."""
-        records = [(decision.purchase.purchase_id, encode_decision(decision)) for decision in decisions]
+        records = [(decision.purchase.purchase_id, encode_decision(decision)) for decision in unhurried(decisions)]
         self._environment.write(lambda transaction: append_decisions(transaction, self._tables, records))
 
     def decisions(self, purchase_id: str) -> list[DecisionRecord]:

@@ -7,6 +7,7 @@ from itertools import islice, takewhile
 from typing import Final
 
 from service.core.decision import DecisionRecord
+from service.scheduling import unhurried
 from service.store.lmdb_tables import (
     DECISION_SEQUENCE_KEY,
     LOG_SEQUENCE_KEY,
@@ -63,7 +64,7 @@ def decision_page(transaction: Transaction, tables: Tables, after: int, limit: i
 def append_decisions(transaction: Transaction, tables: Tables, decisions: Sequence[tuple[str, bytes]]) -> None:
     """Put decisions, each with the id of its purchase, at the end of their log."""
     last = get_number(transaction, tables, DECISION_SEQUENCE_KEY)
-    for sequence, (purchase_id, record) in enumerate(decisions, last + 1):
+    for sequence, (purchase_id, record) in unhurried(enumerate(decisions, last + 1)):
         transaction.put(sequence_key(sequence), record, append=True, db=tables.decision_log)
         transaction.put(decision_key(purchase_id, sequence), b"", db=tables.decisions)
     put_number(transaction, tables, DECISION_SEQUENCE_KEY, last + len(decisions))

@@ -107,6 +107,7 @@ def service_environment(folder: Path, metrics_port: int, **settings: str) -> dic
         "FRAUD_SERVER__WORKERS": "1",
         "FRAUD_SERVER__BUDGET_MS": "5000",
         "FRAUD_SERVER__MAX_WAIT_MS": "5000",
+        "FRAUD_SERVER__MAX_STANDING_WAIT_MS": "5000",
         "FRAUD_SERVER__RUN_PATH": str(folder / f"run-{metrics_port}"),
         "FRAUD_REGISTRY__PATH": str(folder / "registry"),
         "FRAUD_INGEST__CLOCK": "event",

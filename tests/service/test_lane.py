@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import grpc
 import pytest
 
-from service.access import Gate
+from service.access import ANYBODY, Gate
 from service.call_log import CallLog
 from service.edge import Edge
 from service.edge_settings import AccessSettings, LogSettings, ServerSettings
 from service.errors import BudgetSpent, InvalidInput, Violation
 from service.lane import Lane, Method
-from service.lane_pool import Arrival, Tell
+from service.lane_pool import LEISURE_S, Arrival, Call, Leisure, Pool, Tell
 from service.metrics import Metrics
 from tests.running import wait_until
 
@@ -203,19 +205,86 @@ def test_beyond_the_bound_calls_are_refused_at_once() -> None:
 
 def test_what_would_wait_too_long_is_refused() -> None:
     """Calls that take 5 ms, and may wait 50: of a hundred at once some are answered and the others refused."""
-
-    def answer(request: bytes, arrival: Arrival, tell: Tell) -> bytes:
-        del arrival, tell
-        time.sleep(0.005)
-        return request
-
-    with serving(method(answer), max_wait_ms=50) as served:
+    with serving(method(slow), max_wait_ms=50) as served:
         for _ in range(40):
             served.call()  # so that it knows how long they take
-        codes = [code_of(future) for future in [served.later() for _ in range(100)]]
-        wait_until(served.idle)
+        codes = codes_of(served, 100)
         assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
         assert served.refused("overloaded") == codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
+def slow(request: bytes, arrival: Arrival, tell: Tell) -> bytes:
+    """Answer after 5 ms."""
+    del arrival, tell
+    time.sleep(0.005)
+    return request
+
+
+def codes_of(served: Served, calls: int) -> list[grpc.StatusCode]:
+    """Return what came of calls that are begun at once, when all of them are over."""
+    codes = [code_of(future) for future in [served.later() for _ in range(calls)]]
+    wait_until(served.idle)
+    return codes
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_crowd_that_passes_waits_and_one_that_stays_is_refused(shares: bool) -> None:  # noqa: FBT001
+    """Thirty calls of 5 ms wait when there was nothing to do before; with no time to spare few may."""
+    served_so = method(slow, shares=shares)
+    with serving(served_so, max_wait_ms=2_000, max_standing_wait_ms=1, sharing_threads=1) as served:
+        codes_of(served, 10)  # so that it knows how long they take
+        wait_until(lambda: served.lane.leisure > 0.99)
+        assert codes_of(served, 30) == [grpc.StatusCode.OK] * 30
+        refused = 0
+        with ThreadPoolExecutor(30) as callers:
+            until_s = time.monotonic() + 20
+            while not refused and time.monotonic() < until_s:
+                codes = callers.map(lambda _: code_of(served.later()), range(300))
+                refused = sum(code is grpc.StatusCode.RESOURCE_EXHAUSTED for code in codes)
+        assert refused
+        assert served.refused("overloaded") == refused
+        wait_until(lambda: served.lane.leisure > 0.99)
+        assert codes_of(served, 30) == [grpc.StatusCode.OK] * 30
+
+
+def test_leisure_is_the_share_of_time_with_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is a time constant ago counts 1/e, whatever happened how often since."""
+    now_s = 100.0
+    monkeypatch.setattr("service.lane_pool.time", SimpleNamespace(monotonic=lambda: now_s))
+    leisure = Leisure()
+    assert leisure.share == 1.0
+    leisure.note(idle=False)
+    now_s += LEISURE_S
+    assert leisure.share == pytest.approx(1 / math.e)
+    leisure.note(idle=True)
+    now_s += LEISURE_S
+    assert leisure.share == pytest.approx(1 - (1 - 1 / math.e) / math.e)
+    for n in range(4_000):  # a quarter of the time idle, in short stretches
+        leisure.note(idle=not n % 4)
+        now_s += LEISURE_S / 400
+    assert leisure.share == pytest.approx(0.25, abs=0.01)
+
+
+def test_pool_is_idle_while_one_of_its_threads_is() -> None:
+    """With one of two at work there is somebody to begin a call at once."""
+    go_on = threading.Semaphore(0)
+
+    def work(call: Call) -> int:
+        del call
+        go_on.acquire()
+        return 1
+
+    pool = Pool(2, "test", work)
+    pool.start()
+    call = Call(None, Arrival(0.0, 0.0, (), ANYBODY))
+    pool.put(call)
+    time.sleep(3 * LEISURE_S)
+    assert pool.leisure.share > 0.9
+    pool.put(call)
+    wait_until(lambda: pool.leisure.share < 0.1)
+    go_on.release(2)
+    wait_until(lambda: pool.leisure.share > 0.9)
+    pool.stop()
 
 
 def test_errors_become_statuses_and_the_loop_goes_on() -> None:

@@ -1,4 +1,4 @@
-"""Threads whose work can wait do not interrupt those that answer."""
+"""Threads whose work can wait neither interrupt those that answer, nor hold them up."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections import Counter
 import pytest
 
 from service.client import FraudClient
-from service.scheduling import give_way
+from service.scheduling import FEW, give_way, unhurried
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SCHED_BATCH is of Linux")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="SCHED_BATCH is of Linux")
 
 
 def policies() -> Counter[str]:
@@ -24,6 +24,7 @@ def policies() -> Counter[str]:
     )
 
 
+@linux
 def test_who_gives_way_is_the_thread_that_calls() -> None:
     """No other one of the process."""
     found: list[int] = []
@@ -39,6 +40,7 @@ def test_who_gives_way_is_the_thread_that_calls() -> None:
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
+@linux
 @pytest.mark.usefixtures("app")
 def test_what_is_written_and_explained_gives_way_to_scores(client: FraudClient) -> None:
     """The lane does not; recording, the decision log, reasons and calls of other methods do."""
@@ -50,6 +52,7 @@ def test_what_is_written_and_explained_gives_way_to_scores(client: FraudClient) 
     assert found[f"lane: {os.SCHED_OTHER}"] == 1
 
 
+@linux
 def test_system_that_does_not_let_us_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some sandboxes forbid the call."""
 
@@ -59,3 +62,43 @@ def test_system_that_does_not_let_us_is_no_matter(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "sched_setscheduler", refuse)
     give_way()
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+def test_unhurried_work_pauses_after_every_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All items come, in their order; others get a turn between, and none is waited for at the end of a few."""
+    seen: list[int | str] = []
+    monkeypatch.setattr("service.scheduling.pause", lambda: seen.append("pause"))
+    for item in unhurried(iter(range(7)), few=3):
+        seen.append(item)  # noqa: PERF402  pauses come between
+    assert seen == [0, 1, 2, "pause", 3, 4, 5, "pause", 6]
+
+
+@pytest.mark.parametrize(("hurried", "others"), [(True, 0), (False, 4)])
+def test_others_run_between_the_few(hurried: bool, others: int) -> None:  # noqa: FBT001
+    """With an interpreter that nobody would take from it for ten seconds, work lets go of it by itself."""
+    turns = 0
+    begun, over = threading.Event(), threading.Event()
+
+    def other() -> None:
+        nonlocal turns
+        begun.set()
+        while not over.is_set():
+            turns += 1
+            over.wait(1e-9)
+
+    before_s = sys.getswitchinterval()
+    thread = threading.Thread(target=other)
+    thread.start()
+    begun.wait()
+    try:
+        sys.setswitchinterval(10)
+        before = turns
+        items = range(10 * FEW)
+        for _ in items if hurried else unhurried(items):
+            pass
+        seen = turns - before
+    finally:
+        sys.setswitchinterval(before_s)
+        over.set()
+        thread.join()
+    assert seen >= others if others else seen == 0
