@@ -52,7 +52,7 @@ class ServerSettings(Section):
         "less of it, down to max_standing_wait_ms.",
     )
     max_standing_wait_ms: Count = Field(
-        2,
+        1,
         le=60_000,
         description="The same while there is hardly any time to spare, so that waiting helps nobody: it would only "
         "make all answers late. No more than max_wait_ms counts.",
