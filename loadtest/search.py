@@ -126,7 +126,7 @@ class Search:
         """Yield what to send, and for how many seconds. Late answers must have come before the next is asked for.
 
         At most len(IN_FLIGHT) + 1 + HALVINGS + REPEATS of `step_s`, and CONFIRMATIONS + REPEATS of `confirm_s`. With
-        the plan's seconds and rests of two, 65 s when nothing is tried twice and the first rate is confirmed.
+        the plan's seconds and rests of two, 67 s when nothing is tried twice and the first rate is confirmed.
         """
         for in_flight in IN_FLIGHT:
             yield from self._step(self._step_s, Order(f"{in_flight} in flight", in_flight=in_flight))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from service.core.decision import DecisionRecord
-from service.decision_log import ROUND_S, DecisionLog
+from service.decision_log import ROUND_S, SHOWN, DecisionLog
 from service.errors import StoreUnavailable
 from service.metrics import Metrics
 from service.served import Served
@@ -102,6 +102,23 @@ def test_what_comes_during_a_commit_shares_the_next_rounds(tmp_path: Path) -> No
     assert log.stop(5) == 0
     assert store.commits == [5, 1, 1]
     assert len(store.decision_log("", 10).decisions) == 7
+
+
+def test_takers_are_shown_little_at_a_time(tmp_path: Path) -> None:
+    """What takes them milliseconds would hold up answers: all comes, in its order, and others have a turn between."""
+    store, shown = moody(tmp_path), list[list[str]]()
+    store.awake.set()
+
+    def take(batch: Sequence[Served]) -> None:
+        shown.append([one.record.purchase.event_id for one in batch])
+
+    log = DecisionLog(store, ScoringSettings(), Metrics(), [take])
+    everything = [f"p-{n}" for n in range(2 * SHOWN + 1)]
+    for one in everything:
+        log.put(make_served(one))
+    log.start()
+    assert log.stop(5) == 0
+    assert shown == [everything[:SHOWN], everything[SHOWN : 2 * SHOWN], everything[2 * SHOWN :]]
 
 
 def test_what_does_not_fit_is_dropped_and_counted(tmp_path: Path) -> None:
