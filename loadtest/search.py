@@ -121,6 +121,7 @@ class Search:
         self._confirm_s = confirm_s
         self._empty_rate = empty_rate
         self._counted = counted
+        self._repeats = 0
 
     def orders(self) -> Iterator[tuple[int, Order]]:
         """Yield what to send, and for how many seconds. Late answers must have come before the next is asked for.
@@ -137,15 +138,11 @@ class Search:
         """Look for the highest rate that holds for a step."""
         peak = round(peak_of(self.steps), 1)
         low, high, rate = 0.0, peak, peak  # who answers the peak on a schedule, too, can answer no more
-        repeats = REPEATS
+        self._repeats = REPEATS
         for _ in range(1 + HALVINGS):
             if not rate:
                 return
-            order = self._order(rate)
-            yield from self._step(self._step_s, order)
-            if rate < peak and repeats and self._stalled():
-                repeats -= 1
-                yield from self._step(self._step_s, again(order))
+            yield from self._open(f"{rate:.1f} a second", rate, again=rate < peak)
             if self.steps[-1].holds:
                 low = rate
             else:
@@ -157,35 +154,27 @@ class Search:
     def _confirm(self) -> Iterator[tuple[int, Order]]:
         """Keep up the highest rate that held, and lower ones after it, until one holds longer."""
         rate = max((step.rate for step in self.steps if step.holds), default=0.0)
-        repeats = REPEATS
+        self._repeats = REPEATS
         for _ in range(CONFIRMATIONS):
             if not rate:
                 return
-            order = self._order(rate)
-            order = replace(order, stage=f"{order.stage}, longer")
-            yield from self._step(self._confirm_s, order, confirms=True)
-            if repeats and self._stalled():
-                repeats -= 1
-                yield from self._step(self._confirm_s, again(order), confirms=True)
+            yield from self._open(f"{rate:.1f} a second, longer", rate, again=True, confirms=True)
             if self.steps[-1].holds:
                 return
             rate = round(LOWER * rate, 1)
 
-    def _order(self, rate: float) -> Order:
-        return Order(f"{rate:.1f} a second", rate=rate, empty_rate=self._empty_rate)
-
-    def _stalled(self) -> bool:
-        """Return whether the last rate may have failed to hold because the machine did something else."""
-        return self.steps[-1].empty_late and not self.steps[-1].holds
+    def _open(self, stage: str, rate: float, *, again: bool, confirms: bool = False) -> Iterator[tuple[int, Order]]:
+        """Try a rate, and `again` when it may have failed to hold because the machine did something else."""
+        seconds = self._confirm_s if confirms else self._step_s
+        order = Order(stage, rate=rate, empty_rate=self._empty_rate)
+        yield from self._step(seconds, order, confirms=confirms)
+        if again and self._repeats and self.steps[-1].empty_late and not self.steps[-1].holds:
+            self._repeats -= 1
+            yield from self._step(seconds, replace(order, stage=f"{stage}, again"), confirms=confirms)
 
     def _step(self, seconds: int, order: Order, *, confirms: bool = False) -> Iterator[tuple[int, Order]]:
         yield seconds, order
         self.steps.append(step_of(order, self._counted(order.stage), seconds, confirms=confirms))
-
-
-def again(order: Order) -> Order:
-    """Return an order to do the same once more, counted apart."""
-    return replace(order, stage=f"{order.stage}, again")
 
 
 def step_of(order: Order, counted: Mapping[Key, Tally], seconds: int, *, confirms: bool = False) -> Step:
