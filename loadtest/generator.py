@@ -236,6 +236,7 @@ class Generator:
                     tally.decisions[decision] += 1
             else:
                 tally.failures.note(now_s - sent.due_s)
+                tally.words.setdefault(code, answer.words)
 
 
 # --- the process ----------------------------------------------------------------------------------

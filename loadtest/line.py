@@ -53,6 +53,8 @@ class Answer(NamedTuple):
     """Name of its gRPC status, "OK" for an answer."""
     message: bytes
     """The answer's message; empty without one."""
+    words: str = ""
+    """What its status says besides, from the service or from gRPC on either side; empty for an answer."""
 
 
 class Line:
@@ -88,4 +90,4 @@ class Line:
         event = self._channel.next_call_event()
         *_, message, status = event.batch_operations
         code = _CODES.get(status.code(), "UNKNOWN")
-        return Answer(event.tag, code, message.message() or b"")
+        return Answer(event.tag, code, message.message() or b"", status.details() or "")

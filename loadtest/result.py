@@ -83,6 +83,12 @@ class Result:
         decisions = self.calls.decisions
         return ", ".join(f"{count / decisions.total():.1%} {name}" for name, count in decisions.most_common())
 
+    @property
+    def words(self) -> list[tuple[str, str]]:
+        """Return what the first call of each status without an answer was told, most frequent status first."""
+        calls = self.calls
+        return [(code, calls.words[code]) for code, _ in calls.codes.most_common() if calls.words.get(code)]
+
     def of_kind(self, kind: str) -> Tally:
         """Return the calls of one kind."""
         return total(tally for key, tally in self.counted.items() if key.kind == kind)

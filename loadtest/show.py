@@ -30,6 +30,8 @@ def show(result: Result, page: Path) -> None:
     console.print(_kinds(result))
     if decided := result.decided:
         console.print(f"decided: {decided}", highlight=False)
+    for code, words in result.words:
+        console.print(f"the first {code} was told: {words}", highlight=False, markup=False)
     console.print(_promised(judgement))
     verdict = judgement.verdict.name
     console.print(f"[bold {_COLOURS[verdict]}]{verdict}[/]: {judgement.sentence}", highlight=False)

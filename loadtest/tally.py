@@ -21,7 +21,7 @@ class Key(NamedTuple):
 class Tally:
     """Counts of one kind of call; what answered late counts in the second in which it was due."""
 
-    __slots__ = ("codes", "decisions", "degraded", "failures", "latencies", "unrecorded")
+    __slots__ = ("codes", "decisions", "degraded", "failures", "latencies", "unrecorded", "words")
 
     def __init__(self) -> None:
         """Begin with nothing."""
@@ -31,6 +31,8 @@ class Tally:
         """Of the others, until it was told that they have none."""
         self.codes: Counter[str] = Counter()
         """Calls by the name of their status; UNSENT are those that the generator had no room for."""
+        self.words: dict[str, str] = {}
+        """What the first of the calls with each code was told, of those without an answer."""
         self.decisions: Counter[str] = Counter()
         """Answers by their decision: what is not approved is explained, which costs more than its score."""
         self.degraded = 0
@@ -63,6 +65,7 @@ class Tally:
         self.latencies.add(other.latencies)
         self.failures.add(other.failures)
         self.codes.update(other.codes)
+        self.words = other.words | self.words
         self.decisions.update(other.decisions)
         self.degraded += other.degraded
         self.unrecorded += other.unrecorded
@@ -73,6 +76,7 @@ class Tally:
             "latencies": self.latencies.to_plain(),
             "failures": self.failures.to_plain(),
             "codes": dict(self.codes),
+            "words": self.words,
             "decisions": dict(self.decisions),
             "degraded": self.degraded,
             "unrecorded": self.unrecorded,
@@ -85,6 +89,7 @@ class Tally:
         tally.latencies = Latencies.of_plain(plain["latencies"])
         tally.failures = Latencies.of_plain(plain["failures"])
         tally.codes, tally.decisions = Counter(plain["codes"]), Counter(plain["decisions"])
+        tally.words = dict(plain["words"])
         tally.degraded, tally.unrecorded = plain["degraded"], plain["unrecorded"]
         return tally
 

@@ -58,10 +58,11 @@ class ServerSettings(Section):
         "make all answers late. No more than max_wait_ms counts.",
     )
     max_calls_per_connection: Count = Field(
-        128,
+        1024,
         le=10_000,
         description="Calls at once over one connection; its client waits with further ones. Without such a bound "
-        "calls that are begun and taken back at once fill the memory.",
+        "calls that are begun and taken back at once fill the memory. A client that comes near it may get UNAVAILABLE "
+        "from gRPC, which also counts calls that are over until they are cleared away: leave room.",
     )
     max_message_bytes: Count = Field(1 << 20, le=1 << 26, description="Largest request, in bytes.")
     max_connection_age_s: Count = Field(

@@ -47,6 +47,8 @@ def test_every_due_call_is_counted(empty: str) -> None:
     calls = total(tally for key, tally in counted.items() if key.kind != EMPTY)
     empties = total(tally for key, tally in counted.items() if key.kind == EMPTY)
     assert set(calls.codes) <= {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
+    assert set(calls.words) == set(calls.codes)
+    assert "Connection refused" in calls.words["UNAVAILABLE"]
     assert empties.errors == 0
     assert calls.calls == pytest.approx(4 * empties.calls, abs=4)
 

@@ -101,6 +101,16 @@ def test_page_names_what_was_not_answered() -> None:
     assert "5 UNAVAILABLE" in report_html(FAILED)
 
 
+def test_words_of_the_first_failure_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Page and console say what the first call of each status was told."""
+    calls = tally(1_000, UNAVAILABLE=2, RESOURCE_EXHAUSTED=3)
+    calls.words.update(UNAVAILABLE="[socket] closed & gone", RESOURCE_EXHAUSTED="too many calls")
+    one = result(calls, tally(1_000))
+    told = console(one, capsys)
+    assert "The first UNAVAILABLE was told: [socket] closed &amp; gone" in report_html(one)
+    assert told.index("RESOURCE_EXHAUSTED was told: too many calls") < told.index("told: [socket] closed & gone")
+
+
 def test_decisions_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     """A reader sees how much was not approved, for that was explained as well."""
     calls = tally(1_000)
