@@ -27,10 +27,12 @@ class ServerSettings(Section):
     )
     threads: Count = Field(4, le=64, description="Threads that serve calls other than Score, in each worker.")
     sharing_threads: Count = Field(
-        4,
+        2,
         le=64,
         description="Threads, in each worker, for scores that wait for a read of a clustered store; those that wait "
-        "when one is free share a read. Scores on the embedded store need none.",
+        "when one is free share a read, eight at most. Two keep a processor busy, one reads while the other scores, and "
+        "more of them only take turns: for a store that takes longer to answer than eight scores do, some 3 ms, have "
+        "one more for each time that it does. Scores on the embedded store need none.",
     )
     recording_threads: Count = Field(
         8,
