@@ -59,7 +59,7 @@ to be asked are seen by nobody, so that most of the excess is refused before the
 _MESSAGE_S: Final = 0.1
 """Seconds for which a call's message may be awaited when the lane is full; it usually comes with the call itself."""
 
-_SHORT: Final = 4
+_SHORT: Final = 2
 """So few waiting calls are never too many: what the last ones took says little of the next."""
 
 _AT_LEISURE: Final = 0.4
