@@ -30,9 +30,9 @@ class ServerSettings(Section):
         2,
         le=64,
         description="Threads, in each worker, for scores that wait for a read of a clustered store; those that wait "
-        "when one is free share a read, eight at most. Two keep a processor busy, one reads while the other scores, and "
-        "more of them only take turns: for a store that takes longer to answer than eight scores do, some 3 ms, have "
-        "one more for each time that it does. Scores on the embedded store need none.",
+        "when one is free share a read, eight at most. Two keep a processor busy, one reading while the other scores; "
+        "more only take turns on it. A store that takes longer to answer than eight scores, some 3 ms, is worth one "
+        "more for each time that it does. Scores on the embedded store need none.",
     )
     recording_threads: Count = Field(
         8,
