@@ -30,10 +30,12 @@ def served() -> Iterator[tuple[Lane[bytes], grpc.Channel]]:
     lane = Lane(server, method(), settings, Edge(None, CallLog(LogSettings(), metrics), metrics, traced=False))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield lane, channel
-    server.stop(5).wait()
-    lane.stop()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield lane, channel
+    finally:
+        server.stop(5).wait()
+        lane.stop()
 
 
 def test_a_call_that_nobody_asked_for_in_time_is_cancelled() -> None:
