@@ -53,7 +53,7 @@ class Answer(NamedTuple):
     """Name of its gRPC status, "OK" for an answer."""
     message: bytes
     """The answer's message; empty without one."""
-    words: str = ""
+    words: str
     """What its status says besides, from the service or from gRPC on either side; empty for an answer."""
 
 

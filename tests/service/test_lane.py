@@ -79,16 +79,24 @@ def method(
 
 
 @contextmanager
-def serving(served: Method[bytes], callers: Path | None = None, **settings: int) -> Iterator[Served]:
-    """Serve a method on a lane."""
-    server = grpc.server(ThreadPoolExecutor(1), options=[("grpc.max_receive_message_length", 1 << 16)])
+def serving(
+    served: Method[bytes],
+    callers: Path | None = None,
+    *,
+    options: Sequence[tuple[str, int]] = (("grpc.max_receive_message_length", 1 << 16),),
+    begin: bool = True,
+    **settings: int,
+) -> Iterator[Served]:
+    """Serve a method on a lane, which is left to be started without `begin`."""
+    server = grpc.server(ThreadPoolExecutor(1), options=options)
     metrics = Metrics()
     gate = Gate.of(AccessSettings(callers_path=callers), 1, metrics)
     edge = Edge(gate, CallLog(LogSettings(), metrics), metrics, traced=False)
     lane = Lane(server, served, ServerSettings(**settings), edge)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    lane.start()
+    if begin:
+        lane.start()
     try:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield Served(server, lane, channel, metrics)
