@@ -119,7 +119,7 @@ class Lane(Generic[_Request]):
 
     @property
     def leisure(self) -> float:
-        """Return the share of the time, of late, in which a call would have been begun at once."""
+        """Return the share of the time, of late, in which no call was in hand."""
         return self._leisure.share
 
     @property

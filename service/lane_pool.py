@@ -97,7 +97,7 @@ class Pool:
         self._work = work
         self._pace = Pace()
         self.leisure = Leisure()
-        """Of the threads: idle is when one of them is."""
+        """Of the threads together: a processor that works for one of them has none to spare for another."""
         self._free = 0
         self._counting = threading.Lock()
         self._threads = [
@@ -153,11 +153,11 @@ class Pool:
         """Wait for a call; None when the thread is to end."""
         with self._counting:
             self._free += 1
-            if self._free == 1:
+            if self._free == len(self._threads):
                 self.leisure.note(idle=True)
         call = self._calls.get()
         with self._counting:
-            self._free -= 1
-            if not self._free:
+            if self._free == len(self._threads):
                 self.leisure.note(idle=False)
+            self._free -= 1
         return call

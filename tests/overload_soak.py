@@ -3,9 +3,9 @@
     python -m tests.overload_soak [--seconds 60] [--times 2.0] [--store lmdb|aerospike] [--unthrottled]
 
 The service (one worker, a model of 300 trees x 31 leaves) has the first processor to itself; the generators have the
-second. Callers that throttle themselves as `FraudClient` does make the pressure; afterwards they go on with half of
-what can be answered, and have recovered when nothing is refused, by themselves neither. `--unthrottled` has h2load send
-everything instead. A prober of ours sends 200 calls a second beside either, on a schedule of its own, without a
+second. Callers that throttle themselves as `FraudClient` does make the pressure; before and after they ask for half of
+what can be answered, and have recovered when as much of it is answered in time as before. `--unthrottled` has h2load
+send everything instead. A prober of ours sends 200 calls a second beside either, on a schedule of its own, without a
 throttle, and learns codes and latencies; an empty handler is called in the same seconds. Exit codes: 0 all bars hold,
 1 one does not, 2 the empty handler was late, too, so nobody knows.
 """
@@ -35,15 +35,15 @@ from loadtest.prepare import prepare
 from loadtest.sla import LATE, told_errors
 from loadtest.tally import Tally, total
 from tests.bench.market import publish_model
-from tests.bench.pressure import AFTER, MIX, OVER, Pushed, Throttled, Unthrottled
+from tests.bench.pressure import AFTER, BEFORE, MIX, OVER, Pushed, Throttled, Unthrottled
 from tests.reload_soak import memory_kb
 from tests.running import Running, running
 from tests.steady_soak import store_settings
 
 PROBE_RATE: Final = 200.0
 EMPTY_RATE: Final = 100.0
-RECOVERY_S: Final = 6
-"""Seconds after the pressure for which everybody is watched."""
+CALM_S: Final = 6
+"""Seconds before and after the pressure for which everybody is watched."""
 
 GOODPUT: Final = 0.8
 P99_MS: Final = 10.0
@@ -51,7 +51,8 @@ P99_MS: Final = 10.0
 
 GROWTH: Final = 1.10
 RECOVERED: Final = 0.99
-"""Share of a second's calls that are answered in time once the service has recovered, and its callers."""
+"""What of the share that was answered in time before the pressure, when the same was asked for, is answered in time in
+each second once the service has recovered, and its callers."""
 
 RECOVERED_WITHIN_S: Final = 2.0
 
@@ -103,13 +104,15 @@ def _overload(
     peak = pressure.peak()
     (worker,) = service.workers()
     with generators([setup]) as prober:
+        prober.follow(Order(BEFORE, rate=PROBE_RATE, empty_rate=EMPTY_RATE))
+        pushing = pressure.push(peak, times, seconds, CALM_S)
+        time.sleep(CALM_S)
         prober.follow(Order(OVER, rate=PROBE_RATE, empty_rate=EMPTY_RATE))
         memory = Memory(worker, seconds / 6)
-        pushing = pressure.push(peak, times, seconds, RECOVERY_S)
         time.sleep(seconds)
         prober.follow(Order(AFTER, rate=PROBE_RATE, empty_rate=EMPTY_RATE))
         growth = memory.growth()
-        time.sleep(RECOVERY_S)
+        time.sleep(CALM_S)
         pushed = pushing.result()
     return _bars(prober, peak, pushed, growth, times)
 
@@ -134,17 +137,14 @@ class Memory:
 
 
 def _bars(prober: Generators, peak: float, pushed: Pushed, growth: float, times: float) -> tuple[list[Bar], bool]:
-    during, after = prober.of_stage(OVER), prober.of_stage(AFTER)
+    during = prober.of_stage(OVER)
     probes = total(tally for key, tally in during.items() if key.kind != EMPTY and key.second > 0)
     empties = total(tally for key, tally in during.items() if key.kind == EMPTY and key.second > 0)
     asks = total(tally for key, tally in pushed.tallies.items() if key.stage == OVER)
-    later = [
-        (key.second, tally)
-        for key, tally in (*after.items(), *pushed.tallies.items())
-        if key.stage == AFTER and key.kind != EMPTY
-    ]
-    recovered_s = recovery_s(later)
-    recovery = " ".join(f"{share:.1%}" for share in shares_in_time(later).values())
+    calm, after = (_scores(stage, prober, pushed) for stage in (BEFORE, AFTER))
+    calm_share = share_in_time(total(tally for second, tally in calm if second))
+    recovered_s = recovery_s(after, calm_share)
+    recovery = " ".join(f"{share:.1%}" for share in shares_in_time(after).values())
     accepted_ms = _p99_ms(probes.latencies, asks.latencies)
     refused_ms = _p99_ms(probes.failures, asks.failures)
     share = pushed.answered_per_s / peak
@@ -166,7 +166,7 @@ def _bars(prober: Generators, peak: float, pushed: Pushed, growth: float, times:
         Bar(f"memory grows by less than {GROWTH - 1:.0%}", f"{growth - 1:+.1%}", growth < GROWTH),
         Bar(
             f"recovery within {RECOVERED_WITHIN_S:g} s",
-            f"{recovered_s:g} s; in time by second: {recovery}",
+            f"{recovered_s:g} s; in time by second: {recovery}; before: {calm_share:.1%}",
             recovered_s <= RECOVERED_WITHIN_S,
         ),
     ]
@@ -182,21 +182,32 @@ def _told_ms(seen_ms: Mapping[str, float]) -> str:
     return ", ".join(f"{one_ms:.2f} ms ({who})" for who, one_ms in seen_ms.items())
 
 
+def _scores(stage: str, prober: Generators, pushed: Pushed) -> list[tuple[int, Tally]]:
+    """Return what became of everybody's scores in each second of a stage."""
+    everybody = (*prober.of_stage(stage).items(), *pushed.tallies.items())
+    return [(key.second, tally) for key, tally in everybody if key.stage == stage and key.kind != EMPTY]
+
+
+def share_in_time(tally: Tally) -> float:
+    """Return which share of calls was answered in time; refused ones were not."""
+    return tally.latencies.within(P99_MS) / tally.calls
+
+
 def shares_in_time(after: Iterable[tuple[int, Tally]]) -> dict[int, float]:
-    """Return which share of the calls of each second was answered in time; refused ones were not."""
+    """Return which share of the calls of each second was answered in time."""
     by_second: dict[int, Tally] = {}
     for second, tally in after:
         by_second.setdefault(second, Tally()).add(tally)
-    return {second: tally.latencies.within(P99_MS) / tally.calls for second, tally in sorted(by_second.items())}
+    return {second: share_in_time(tally) for second, tally in sorted(by_second.items())}
 
 
-def recovery_s(after: Iterable[tuple[int, Tally]]) -> float:
-    """Return the seconds after which 99 % of each second's calls are answered in time, infinite when that never comes.
+def recovery_s(after: Iterable[tuple[int, Tally]], calm_share: float) -> float:
+    """Return the seconds after which each second's calls are answered in time as before; infinite when never.
 
-    `after` has the calls of each second since the pressure ended.
+    `after` has the calls of each second since the pressure ended, `calm_share` is what was answered in time before it.
     """
     shares = shares_in_time(after)
-    bad = [second for second, share in shares.items() if share < RECOVERED]
+    bad = [second for second, share in shares.items() if share < RECOVERED * calm_share]
     if not shares or max(shares) in bad:
         return float("inf")
     return max(bad, default=-1) + 1.0

@@ -28,7 +28,7 @@ OK, REFUSED, THROTTLED, EXPIRED, UNSENT = "OK", "REFUSED", "THROTTLED", "EXPIRED
 at the end; because its connection had no room."""
 
 MAX_UNDER_WAY: Final = 100
-"""Calls under way on one connection. The service allows 128; gRPC's own client would wait for one of them to end."""
+"""Calls under way on one connection, fewer than the service allows; gRPC's own client would wait for one to end."""
 
 _AT_ONCE: Final = 64
 """Asks of those that are due which are looked at before replies are: a generator that is late goes on listening."""

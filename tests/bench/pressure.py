@@ -27,7 +27,7 @@ from tests.bench.pump import Connection, Pump, grpc_message
 MIX: Final = Mix(users=500, record_share=0.0, event_share=0.0)
 """Scores alone: they are what a service is bounded to answer in time."""
 
-OVER, AFTER = "overload", "after"
+BEFORE, OVER, AFTER = "before", "overload", "after"
 CONNECTIONS: Final = 8
 STEPS: Final = (8, 16, 24, 32, 64)
 """Calls in flight of a closed loop, of which the best is its peak."""
@@ -43,7 +43,7 @@ DEADLINE_MS: Final = 50
 """How long they wait for an answer: what `FraudClient` does by itself."""
 
 CALM: Final = 0.5
-"""What they ask for afterwards, as a share of the peak."""
+"""What they ask for before and afterwards, as a share of the peak."""
 
 
 class Pushed(NamedTuple):
@@ -52,7 +52,7 @@ class Pushed(NamedTuple):
     answered_per_s: float
     """Calls that were answered while it was made."""
     tallies: dict[Key, Tally]
-    """What became of what its callers asked, during and after it; empty when they do not tell."""
+    """What became of what its callers asked, before, during and after it; empty when they do not tell."""
 
 
 class Throttled:
@@ -79,9 +79,13 @@ class Throttled:
         """
         return self._pool.submit(peak_of, self._port).result()
 
-    def push(self, peak: float, times: float, seconds: int, after_s: int) -> Future[Pushed]:
-        """Ask for so many times the peak, and then, for `after_s`, for what can be answered, to see who stays away."""
-        stages = (Stage(OVER, times * peak, seconds), Stage(AFTER, CALM * peak, after_s))
+    def push(self, peak: float, times: float, seconds: int, calm_s: int) -> Future[Pushed]:
+        """Ask for so many times the peak; for `calm_s` before and afterwards for what can be answered."""
+        stages = (
+            Stage(BEFORE, CALM * peak, calm_s),
+            Stage(OVER, times * peak, seconds),
+            Stage(AFTER, CALM * peak, calm_s),
+        )
         return self._pool.submit(pushed, self._port, stages)
 
 
@@ -118,7 +122,7 @@ def pushed(port: int, stages: Sequence[Stage]) -> Pushed:
     with Callers(connections, DEADLINE_MS / 1000) as callers:
         tallies = callers.ask(calls(), stages)
     answered = total(tally for key, tally in tallies.items() if key.stage == OVER).answered
-    return Pushed(answered / stages[0].seconds, tallies)
+    return Pushed(answered / sum(stage.seconds for stage in stages if stage.name == OVER), tallies)
 
 
 class Unthrottled:
@@ -149,12 +153,16 @@ class Unthrottled:
             self._run("-m", str(in_flight // CONNECTIONS), "-D", str(STEP_S), seconds=STEP_S) for in_flight in STEPS
         )
 
-    def push(self, peak: float, times: float, seconds: int, after_s: int) -> Future[Pushed]:
-        """Send so many times the peak, and nothing afterwards."""
-        del after_s
+    def push(self, peak: float, times: float, seconds: int, calm_s: int) -> Future[Pushed]:
+        """Send so many times the peak, and nothing before and afterwards."""
         each = str(max(round(times * peak / CONNECTIONS), 1))
         options = ("-m", "1000", f"--rps={each}", "-D", str(seconds))
-        return self._pool.submit(lambda: Pushed(self._run(*options, seconds=seconds), {}))
+
+        def push() -> Pushed:
+            time.sleep(calm_s)
+            return Pushed(self._run(*options, seconds=seconds), {})
+
+        return self._pool.submit(push)
 
     def _run(self, *options: str, seconds: int) -> float:
         """Return the calls a second that were answered."""

@@ -15,20 +15,24 @@ FEW_BAD = tally(99, RESOURCE_EXHAUSTED=1)
 
 
 @pytest.mark.parametrize(
-    ("after", "expected_s"),
+    ("after", "calm_share", "expected_s"),
     [
-        ([(0, GOOD), (1, GOOD)], 0.0),
-        ([(0, BAD), (1, GOOD), (2, GOOD)], 1.0),
-        ([(0, GOOD), (1, SLOW), (2, GOOD)], 2.0),
-        ([(0, BAD), (0, GOOD), (1, GOOD)], 1.0),
-        ([(0, FEW_BAD), (1, GOOD)], 0.0),
-        ([(0, GOOD), (1, BAD)], float("inf")),
-        ([], float("inf")),
+        ([(0, GOOD), (1, GOOD)], 1.0, 0.0),
+        ([(0, BAD), (1, GOOD), (2, GOOD)], 1.0, 1.0),
+        ([(0, GOOD), (1, SLOW), (2, GOOD)], 1.0, 2.0),
+        ([(0, BAD), (0, GOOD), (1, GOOD)], 1.0, 1.0),
+        ([(0, FEW_BAD), (1, GOOD)], 1.0, 0.0),
+        ([(0, GOOD), (1, BAD)], 1.0, float("inf")),
+        ([(0, SLOW), (1, BAD)], 0.9, 0.0),
+        ([(0, BAD), (1, FEW_BAD)], 0.95, 1.0),
+        ([], 1.0, float("inf")),
     ],
 )
-def test_recovery_ends_with_the_last_bad_second(after: list[tuple[int, object]], expected_s: float) -> None:
-    """Recovered is who answers 99 % of each second's calls in time from then on."""
-    assert recovery_s(after) == expected_s  # type: ignore[arg-type]
+def test_recovery_ends_with_the_last_bad_second(
+    after: list[tuple[int, object]], calm_share: float, expected_s: float
+) -> None:
+    """Recovered is who answers 99 % of what was in time before, in each second from then on."""
+    assert recovery_s(after, calm_share) == expected_s  # type: ignore[arg-type]
 
 
 def noise(count: int, seed: int) -> list[float]:
