@@ -119,7 +119,7 @@ class Lane(Generic[_Request]):
 
     @property
     def leisure(self) -> float:
-        """Return the share of the time, of late, in which no call was in hand."""
+        """Return the share of their time, of late, in which those who answer had nothing to do."""
         return self._leisure.share
 
     @property
@@ -194,9 +194,9 @@ class Lane(Generic[_Request]):
         """Return what has come; with nothing to do, wait for it."""
         if todo or self._method.shares:
             return self._queue.poll(_LOOK if todo else None)
-        self._leisure.note(idle=True)
+        self._leisure.note(idle=1)
         event = self._queue.poll(None)
-        self._leisure.note(idle=False)
+        self._leisure.note(idle=0)
         return event
 
     def _take(self, event: Any) -> None:  # noqa: ANN401

@@ -72,10 +72,10 @@ class Leisure:
 
     def __init__(self) -> None:
         """Begin idle."""
-        self._idle, self._share, self._since_s = True, 1.0, time.monotonic()
+        self._idle, self._share, self._since_s = 1.0, 1.0, time.monotonic()
 
-    def note(self, *, idle: bool) -> None:
-        """Take note that from now on there is something to do, or not."""
+    def note(self, *, idle: float) -> None:
+        """Take note of which share of those who work has nothing to do from now on: 1 all of them, 0 none."""
         now_s = time.monotonic()
         self._share, self._since_s, self._idle = self._at(now_s), now_s, idle
 
@@ -97,7 +97,7 @@ class Pool:
         self._work = work
         self._pace = Pace()
         self.leisure = Leisure()
-        """Of the threads together: a processor that works for one of them has none to spare for another."""
+        """Of the threads: each counts, as one that is free can only take turns with one that computes."""
         self._free = 0
         self._counting = threading.Lock()
         self._threads = [
@@ -153,11 +153,9 @@ class Pool:
         """Wait for a call; None when the thread is to end."""
         with self._counting:
             self._free += 1
-            if self._free == len(self._threads):
-                self.leisure.note(idle=True)
+            self.leisure.note(idle=self._free / len(self._threads))
         call = self._calls.get()
         with self._counting:
-            if self._free == len(self._threads):
-                self.leisure.note(idle=False)
             self._free -= 1
+            self.leisure.note(idle=self._free / len(self._threads))
         return call

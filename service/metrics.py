@@ -101,7 +101,7 @@ class Metrics:
     def follow_leisure(self, share: Callable[[], float]) -> None:
         """Tell how much of its time a worker has to spare, whenever somebody asks."""
         self._gauge(
-            "fraud_leisure", "Share of the last tenth of a second in which no score was being made."
+            "fraud_leisure", "Share of the last tenth of a second in which the threads that score had nothing to do."
         ).set_function(share)
 
     def follow_lists(self, entries: Callable[[], int], age_s: Callable[[], float]) -> None:

@@ -32,8 +32,8 @@ def test_leisure_is_the_share_of_time_with_nothing_to_do(monkeypatch: pytest.Mon
     assert leisure.share == pytest.approx(0.25, abs=0.01)
 
 
-def test_pool_is_idle_while_all_of_its_threads_are() -> None:
-    """With one of two at work the other could begin a call at once, and both would take twice as long for it."""
+def test_leisure_of_a_pool_is_that_of_all_its_threads() -> None:
+    """With one of two at work half of the time is to spare: both would take twice as long."""
     go_on = threading.Semaphore(0)
 
     def work(call: Call) -> int:
@@ -45,11 +45,13 @@ def test_pool_is_idle_while_all_of_its_threads_are() -> None:
     pool.start()
     call = Call(None, Arrival(0.0, 0.0, (), ANYBODY))
     pool.put(call)
-    wait_until(lambda: pool.leisure.share < 0.1)
+    wait_until(lambda: 0.5 < pool.leisure.share < 0.55)
     pool.put(call)
+    wait_until(lambda: pool.leisure.share < 0.1)
     go_on.release()
+    wait_until(lambda: pool.leisure.share > 0.45)
     time.sleep(3 * LEISURE_S)
-    assert pool.leisure.share < 0.1, "one is at work still"
+    assert pool.leisure.share < 0.55, "one is at work still"
     go_on.release()
     wait_until(lambda: pool.leisure.share > 0.9)
     pool.stop()
