@@ -151,11 +151,12 @@ class Pool:
 
     def _next(self) -> Call | None:
         """Wait for a call; None when the thread is to end."""
-        with self._counting:
-            self._free += 1
-            self.leisure.note(idle=self._free / len(self._threads))
+        self._count_free(1)
         call = self._calls.get()
-        with self._counting:
-            self._free -= 1
-            self.leisure.note(idle=self._free / len(self._threads))
+        self._count_free(-1)
         return call
+
+    def _count_free(self, change: int) -> None:
+        with self._counting:
+            self._free += change
+            self.leisure.note(idle=self._free / len(self._threads))
