@@ -60,11 +60,18 @@ class ServerSettings(Section):
         "make all answers late. No more than max_wait_ms counts.",
     )
     max_calls_per_connection: Count = Field(
-        1024,
+        256,
         le=10_000,
         description="Calls at once over one connection; its client waits with further ones. Without such a bound "
         "calls that are begun and taken back at once fill the memory. A client that comes near it may get UNAVAILABLE "
         "from gRPC, which also counts calls that are over until they are cleared away: leave room.",
+    )
+    max_memory_mb: Count = Field(
+        1024,
+        le=1 << 20,
+        description="Megabytes that a worker may have for itself, without the pages of the embedded store; beyond "
+        "them it drains, ends with code 1 and is started again. It needs 50 to 90, and the models; a flood of calls "
+        "takes 380 a second.",
     )
     max_message_bytes: Count = Field(1 << 20, le=1 << 26, description="Largest request, in bytes.")
     max_connection_age_s: Count = Field(

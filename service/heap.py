@@ -20,6 +20,8 @@ ARENAS: Final = 2
 TRIM_EVERY_S: Final = 10.0
 """Seconds between two looks for what can go back. One takes half a millisecond, and 10 after a burst of 80 MB."""
 
+_LIBC: Final = ctypes.CDLL(None)
+
 _ARENA_MAX: Final = -8
 """`M_ARENA_MAX` of <malloc.h>."""
 
@@ -30,16 +32,24 @@ def keep_small(every_s: float = TRIM_EVERY_S) -> None:
     Call it before there are threads. `MALLOC_ARENA_MAX` in the environment has the last word about arenas. Does
     nothing where the allocator is not glibc's.
     """
-    libc = ctypes.CDLL(None)
-    if not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
+    if not (hasattr(_LIBC, "mallopt") and hasattr(_LIBC, "malloc_trim")):
         return
     if "MALLOC_ARENA_MAX" not in os.environ:
-        libc.mallopt(_ARENA_MAX, ARENAS)
-    threading.Thread(target=_trim, args=(libc, every_s), name="heap", daemon=True).start()
+        _LIBC.mallopt(_ARENA_MAX, ARENAS)
+    threading.Thread(target=_trim, args=(every_s,), name="heap", daemon=True).start()
 
 
-def _trim(libc: ctypes.CDLL, every_s: float) -> None:
-    """Give back, again and again; it runs without the interpreter's lock, and holds an arena's for a part of it."""
+def give_back() -> None:
+    """Give what is free back to the system, at once.
+
+    It runs without the interpreter's lock, and holds an arena's for a part of it.
+    """
+    if hasattr(_LIBC, "malloc_trim"):
+        _LIBC.malloc_trim(0)
+
+
+def _trim(every_s: float) -> None:
+    """Give back, again and again."""
     while True:
         time.sleep(every_s)
-        libc.malloc_trim(0)
+        give_back()

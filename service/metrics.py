@@ -123,6 +123,9 @@ class Metrics:
         self._waiting = Gauge(
             "fraud_queue_waiting", "What waits in a queue of this worker.", ["queue"], registry=self.registry
         )
+        self.memory_exceeded = self._counter(
+            "fraud_memory_exceeded_total", "Times that a worker ended because its memory was beyond the bound."
+        )
         self._bounds = Gauge(
             "fraud_queue_bound", "How much may wait in it; what comes beyond is dropped and counted, or refused.",
             ["queue"], registry=self.registry,

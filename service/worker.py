@@ -11,12 +11,14 @@ import os
 import sys
 import threading
 import time
+from functools import partial
 from typing import Final
 
 from service.app import App
 from service.exit_codes import ExitCode
 from service.heap import keep_small
 from service.logs import configure
+from service.memory_bound import MemoryBound
 from service.settings import Settings
 from service.telemetry.reports import Reports
 from service.told import Told
@@ -39,8 +41,8 @@ def work(settings: Settings, index: int = 0, *, reporting: bool = False, lifelin
     """Serve until told to stop, then drain; prints the port once it answers, and its metrics if `reporting`.
 
     `index` is its place among the workers, from 0. `lifeline` is a descriptor whose end ends it. The process ends
-    within `server.drain_s` + `STOP_S` of being told, also while it starts. Call it in the main thread, as its last act.
-    Raises BadSetting.
+    within `server.drain_s` + `STOP_S` of being told, also while it starts. Beyond `server.max_memory_mb` it is as if
+    told, and ends the process with FAILED. Call it in the main thread, as its last act. Raises BadSetting.
     """
     if settings.server.pin_workers:
         _pin(index)
@@ -52,6 +54,8 @@ def work(settings: Settings, index: int = 0, *, reporting: bool = False, lifelin
     late_s = settings.server.drain_s + STOP_S
     threading.Thread(target=_give_up, args=(told, late_s), name="give-up", daemon=True).start()
     app = App(settings)
+    memory = MemoryBound(settings.server.max_memory_mb, partial(_exceed, app, told))
+    memory.start()
     app.start()
     sys.stdout.write(f"listening on port {app.server.port}\n")
     sys.stdout.flush()
@@ -62,6 +66,14 @@ def work(settings: Settings, index: int = 0, *, reporting: bool = False, lifelin
     app.stop()
     if reporting:
         reports.stop(LAST_REPORT_S)
+    if memory.exceeded:
+        sys.exit(ExitCode.FAILED)
+
+
+def _exceed(app: App, told: Told) -> None:
+    """Count that memory is beyond its bound, and stop."""
+    app.metrics.memory_exceeded.inc()
+    told.tell()
 
 
 def _pin(index: int) -> None:
