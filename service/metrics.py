@@ -123,9 +123,6 @@ class Metrics:
         self._waiting = Gauge(
             "fraud_queue_waiting", "What waits in a queue of this worker.", ["queue"], registry=self.registry
         )
-        self.memory_exceeded = self._counter(
-            "fraud_memory_exceeded_total", "Times that a worker ended because its memory was beyond the bound."
-        )
         self._bounds = Gauge(
             "fraud_queue_bound", "How much may wait in it; what comes beyond is dropped and counted, or refused.",
             ["queue"], registry=self.registry,
@@ -239,6 +236,9 @@ class Metrics:
         self.traces = {outcome: traces.labels(outcome) for outcome in ("sent", "failed", "dropped")}
         self.calls_not_logged = self._counter(
             "fraud_calls_not_logged_total", "Failed or slow calls beyond those that are logged in a second."
+        )
+        self.memory_exceeded = self._counter(
+            "fraud_memory_exceeded_total", "Times that a worker ended because its memory was beyond the bound."
         )
 
     def rule(self, code: str) -> Counter:

@@ -36,7 +36,8 @@ MAX_UNREQUESTED_S: Final = 1
 """Seconds, a whole number, after which a call that none of our threads has seen yet is cancelled.
 
 gRPC keeps calls until they are asked for, in a queue that has no other bound: whoever begins calls, takes them back
-and connects anew fills the memory with 11 kB for each, faster than they can be refused; 30 seconds, if nobody says.
+and connects anew fills the memory with 12 kB for each, faster than they can be refused; 30 seconds, if nobody says.
+Of more than some 15,000 a second it does not keep up with that: what bounds memory then is `MemoryBound`.
 A caller's own bound is far less than this second, and one that is cancelled may ask again.
 """
 

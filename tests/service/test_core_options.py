@@ -14,7 +14,7 @@ from tests.service.test_lane import code_of, method, serving
 OPTIONS = core_options(ServerSettings())
 
 CROWD = 600
-"""Calls begun at once by one client: more than the lane takes in hand, fewer than its connection may hold."""
+"""Calls begun at once by one client: more than its connection may hold, which has some of them wait."""
 
 
 def test_a_call_that_nobody_asked_for_in_time_is_cancelled() -> None:

@@ -14,23 +14,20 @@ from service.telemetry.families import from_line
 from tests.fuzz_soak import anonymous_kb
 from tests.running import ROOT
 from tests.service.conftest import settings_in
+from tests.service.lone_worker import lone_worker
 
 _SOMETIMES_MUCH = """
-import ctypes
 import sys
 import threading
-import time
 
 from service.memory_bound import MemoryBound, own_mb
+from tests.service import burst
 
-libc = ctypes.CDLL(None)
-libc.malloc.restype = ctypes.c_void_p
 exceeded = threading.Event()
 bound = MemoryBound(own_mb() + 50, exceeded.set, look_s=0.05)
-pieces = [libc.malloc(5000) for _ in range(20_000)]
+pieces = burst.take()
 if sys.argv[1] == "free":
-    for piece in pieces[:-1]:  # the last one keeps the end of the heap where it is
-        libc.free(ctypes.c_void_p(piece))
+    burst.free(pieces)
 bound.start()
 print(exceeded.wait(2.0), bound.exceeded)
 """
@@ -39,9 +36,8 @@ print(exceeded.wait(2.0), bound.exceeded)
 def sometimes_much(what: str) -> str:
     """Take a hundred megabytes, twice the bound, free them or not, and look for two seconds."""
     command = [sys.executable, "-c", _SOMETIMES_MUCH, what]
-    return subprocess.run(command, check=True, cwd=ROOT, timeout=120, capture_output=True, text=True).stdout.split(
-        "\n"
-    )[-2]
+    ran = subprocess.run(command, check=True, cwd=ROOT, timeout=120, capture_output=True, text=True)
+    return ran.stdout.splitlines()[-1]
 
 
 def test_memory_that_is_used_counts() -> None:
@@ -64,16 +60,9 @@ def test_it_is_what_the_kernel_says() -> None:
 def test_a_worker_beyond_its_bound_drains_and_says_why(tmp_path: Path) -> None:
     """It ends with FAILED, which its supervisor takes for trouble, and its last report has counted it."""
     settings = settings_in(tmp_path, server={"drain_s": 1, "max_memory_mb": 1})
-    brief = {"settings": settings.model_dump(mode="json"), "index": 0, "reporting": True}
-    command = [sys.executable, "-m", "service", "worker"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
-    ) as worker:
-        assert worker.stdin is not None
+    with lone_worker(settings, reporting=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as worker:
         assert worker.stdout is not None
         assert worker.stderr is not None
-        worker.stdin.write(json.dumps(brief).encode() + b"\n")
-        worker.stdin.flush()
         reports, log = worker.stdout.read(), worker.stderr.read()
         assert worker.wait(60) == ExitCode.FAILED
     told = [sample for family in from_line(reports.splitlines()[-1]) for sample in family.samples]

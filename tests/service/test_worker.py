@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 from service.exit_codes import ExitCode
@@ -14,8 +12,9 @@ from service.registry.promotion import promote
 from service.store.lmdb import LmdbStore
 from service.supervisor import FIRST_PAUSE_S
 from tests.registry.build import build_artifact
-from tests.running import ROOT, Running, running, wait_until
+from tests.running import Running, running, wait_until
 from tests.service.conftest import settings_in
+from tests.service.lone_worker import lone_worker
 from tests.service.test_store_faults import locked
 
 
@@ -23,14 +22,7 @@ def test_a_worker_that_hangs_while_it_starts_ends_when_told(tmp_path: Path) -> N
     """Its store cannot be opened, for somebody holds the lock of writers; told to stop it ends all the same."""
     settings = settings_in(tmp_path, server={"drain_s": 1})
     LmdbStore(settings.store.lmdb, "attempts", 10).close()
-    brief = {"settings": settings.model_dump(mode="json"), "index": 0, "reporting": False}
-    with (
-        locked(settings.store.lmdb.path),
-        subprocess.Popen([sys.executable, "-m", "service", "worker"], stdin=subprocess.PIPE, cwd=ROOT) as worker,
-    ):
-        assert worker.stdin is not None
-        worker.stdin.write(json.dumps(brief).encode() + b"\n")
-        worker.stdin.flush()
+    with locked(settings.store.lmdb.path), lone_worker(settings) as worker:
         wait_until(lambda: opened(worker.pid, settings.store.lmdb.path))
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(60) == ExitCode.FAILED
